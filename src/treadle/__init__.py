@@ -1,0 +1,55 @@
+"""Treadle keeps the machine-learning wheel turning: data, features, training, evidence, deployment, monitoring, feedback, as one loop.
+
+The face: the names a project file uses. Each is loaded when first used, so `import treadle` costs almost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_FACE = {
+    "Project": "project",
+    "csv": "data", "parquet": "data", "rows": "data", "Contract": "data",
+    "number": "data", "integer": "data", "category": "data", "text": "data", "boolean": "data", "timestamp": "data",
+    "hour": "features", "minute_of_day": "features", "weekday": "features", "month": "features",
+    "difference": "features", "ratio": "features", "length": "features",
+    "by_time": "model", "at_random": "model", "candidate": "model", "gate": "model", "enough_rows": "model", "signal": "model",
+    "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model",
+    "on_evidence": "operations",
+}  # fmt: skip
+
+__all__ = [*_FACE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from treadle.core.declare.data import Contract, boolean, category, csv, integer, number, parquet, rows, text, timestamp
+    from treadle.core.declare.features import difference, hour, length, minute_of_day, month, ratio, weekday
+    from treadle.core.declare.model import (
+        at_random,
+        beats_baseline,
+        beats_champion,
+        by_time,
+        calibrated,
+        candidate,
+        certain,
+        enough_rows,
+        every_slice,
+        gate,
+        signal,
+    )
+    from treadle.core.declare.operations import on_evidence
+    from treadle.core.declare.project import Project
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"treadle.core.declare.{_FACE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,180 @@
+"""The ledger in one SQLite file: what is acknowledged has been forced to the disk (WAL, synchronous=FULL)."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from treadle.backends import json_text
+from treadle.backends.ledger_where import Condition, conditions
+from treadle.backends.moments import from_micros, micros
+from treadle.backends.sqlite_migrations import LEDGER
+from treadle.backends.sqlite_sessions import Sessions
+from treadle.core.canonical import plain
+from treadle.core.clock import SystemClock, iso, parse_time
+from treadle.core.errors import Conflict, Corrupt
+from treadle.core.records import GENESIS, Event, Link, Point, Record, Ref, chain_hash
+
+_EVENT = "seq, time, kind, subject_kind, subject_id, actor, body, previous, hash"
+
+
+class SqliteLedger:
+    """A ledger for one machine: any number of threads and processes may share the file.
+
+    Args:
+        path: the database file; it and its folder are created when missing, older files are migrated.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._sessions = Sessions(path, LEDGER, synchronous="FULL")
+
+    def put(self, kind: str, id: str, body: Mapping[str, Any], *, expect: int | None = None) -> Record:
+        text = json_text.write(body)
+        with self._writing() as connection:
+            found = connection.execute("SELECT version, created_at FROM records WHERE kind = ? AND id = ?", (kind, id)).fetchone()
+            version, created = found or (0, "")
+            if expect is not None and expect != version:
+                raise Conflict(
+                    f"{kind}/{id} has version {version}, not {expect}." if version else f"{kind}/{id} does not exist, so it has no version {expect}.",
+                    hint="Somebody else changed it first; read it again and decide anew.",
+                )
+            now = iso(SystemClock().now())
+            if version:
+                change = "UPDATE records SET body = ?, version = version + 1, updated_at = ? WHERE kind = ? AND id = ?"
+                connection.execute(change, (text, now, kind, id))
+            else:
+                connection.execute("INSERT INTO records VALUES (?, ?, ?, 1, ?, ?)", (kind, id, text, now, now))
+        return Record(kind, id, json_text.read(text), version + 1, created or now, now)
+
+    def get(self, kind: str, id: str) -> Record | None:
+        rows = self._rows("SELECT kind, id, body, version, created_at, updated_at FROM records WHERE kind = ? AND id = ?", (kind, id))
+        return _record(rows[0]) if rows else None
+
+    def find(
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
+    ) -> list[Record]:
+        sql, values = "SELECT kind, id, body, version, created_at, updated_at FROM records WHERE kind = ?", [kind]
+        for condition in conditions(where):
+            sql += f" AND {_sql(condition)}"
+            values += condition.texts
+        if after is not None:
+            sql += " AND created_at > ?"
+            values.append(iso(parse_time(after)))
+        order = "DESC" if newest_first else "ASC"
+        sql += f" ORDER BY created_at {order}, id {order}"
+        if limit is not None:
+            sql += f" LIMIT {max(0, int(limit))}"
+        return [_record(row) for row in self._rows(sql, values)]
+
+    def link(self, link: Link) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO links (source_kind, source_id, relation, target_kind, target_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (link.source.kind, link.source.id, link.relation, link.target.kind, link.target.id),
+            )
+
+    def links(self, ref: Ref, *, back: bool = False, relation: str | None = None) -> list[Link]:
+        end = "target" if back else "source"
+        rows = self._rows(
+            f"SELECT source_kind, source_id, relation, target_kind, target_id FROM links "
+            f"WHERE {end}_kind = ? AND {end}_id = ? AND relation = coalesce(?, relation) ORDER BY id",
+            (ref.kind, ref.id, relation),
+        )
+        return [Link(Ref(row[0], row[1]), row[2], Ref(row[3], row[4])) for row in rows]
+
+    def append(self, kind: str, subject: Ref, body: Mapping[str, Any] | None = None, *, actor: str = "treadle") -> Event:
+        said = plain(body or {})
+        with self._writing() as connection:
+            seq, previous = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, GENESIS)
+            event = Event(kind, subject, actor, said, seq + 1, iso(SystemClock().now()), previous)
+            event = replace(event, hash=chain_hash(event))
+            connection.execute(
+                f"INSERT INTO events ({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (event.seq, event.time, kind, subject.kind, subject.id, actor, json_text.write(said), previous, event.hash),
+            )
+        return event
+
+    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
+        among = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        rows = self._rows(f"SELECT {_EVENT} FROM events WHERE seq > ?{among} ORDER BY seq LIMIT ?", (seq, *kinds, max(0, limit)))
+        return [_event(row) for row in rows]
+
+    def log_points(self, points: Iterable[Point]) -> None:
+        now = micros(iso(SystemClock().now()))
+        rows = [((p.run, p.name), p.step, micros(p.time) if p.time else now, float(p.value)) for p in points]
+        with self._writing() as connection:
+            ids = {key: _metric(connection, *key) for key in dict.fromkeys(row[0] for row in rows)}
+            numbered = ((ids[key], step, time, value) for key, step, time, value in rows)
+            connection.executemany("INSERT INTO points (metric, step, time, value) VALUES (?, ?, ?, ?)", numbered)
+
+    def points(self, run: str, name: str | None = None) -> list[Point]:
+        rows = self._rows(
+            "SELECT m.name, p.value, p.step, p.time FROM metrics m JOIN points p ON p.metric = m.id "
+            "WHERE m.run = ? AND m.name = coalesce(?, m.name) ORDER BY m.name, p.step, p.id",
+            (run, name),
+        )
+        return [Point(run, row[0], math.nan if row[1] is None else row[1], row[2], from_micros(row[3])) for row in rows]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._writing():
+            yield
+
+    def verify_chain(self) -> int:
+        """Read the whole event log again and return how many events it has. Raises Corrupt naming the first that is not as it was written."""
+        checked, previous = 0, GENESIS
+        while page := self._rows(f"SELECT {_EVENT} FROM events WHERE seq > ? ORDER BY seq LIMIT 5000", (checked,)):
+            for row in page:
+                checked += 1
+                if row[0] != checked or not _unchanged(row, previous):
+                    raise Corrupt(
+                        f"Event {checked} of {self._sessions.path} is missing, moved or changed since it was written.",
+                        hint="Compare with a backup; events before it are as they were written.",
+                    )
+                previous = row[8]
+        return checked
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._sessions.close()
+
+    def _writing(self) -> Any:
+        return self._sessions.mine().transaction()
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._sessions.mine().rows(sql, values)
+
+
+def _sql(condition: Condition) -> str:
+    # The path is a literal, not a parameter, so that a later migration can index the expression of a field that is asked for often.
+    field = "body -> '$" + "".join(f'."{name}"' for name in condition.path).replace("'", "''") + "'"
+    among = f"({field}) IN ({', '.join('?' * len(condition.texts))})"
+    return f"({among} OR ({field}) IS NULL)" if condition.or_absent else among
+
+
+def _record(row: Any) -> Record:
+    kind, id, body, version, created_at, updated_at = row
+    return Record(kind, id, json_text.read(body), version, created_at, updated_at)
+
+
+def _event(row: Any) -> Event:
+    seq, time, kind, subject_kind, subject_id, actor, body, previous, hashed = row
+    return Event(kind, Ref(subject_kind, subject_id), actor, json_text.read(body), seq, time, previous, hashed)
+
+
+def _unchanged(row: Any, previous: str) -> bool:
+    try:
+        event = _event(row)
+        return event.previous == previous and chain_hash(event) == event.hash
+    except (ValueError, TypeError):  # the body is no JSON object any more
+        return False
+
+
+def _metric(connection: sqlite3.Connection, run: str, name: str) -> int:
+    connection.execute("INSERT INTO metrics (run, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, name))
+    return int(connection.execute("SELECT id FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()[0])

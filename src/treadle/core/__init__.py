@@ -1,0 +1,1 @@
+"""The nouns and laws of the house. Standard library only, no input or output."""

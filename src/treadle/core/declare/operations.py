@@ -1,0 +1,96 @@
+"""Declarations of life in production: serving, watching and what evidence may do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from treadle.core.clock import span
+from treadle.core.declare.model import Model
+from treadle.core.errors import ProjectError
+
+_NAMED = {"hour": "1h", "day": "1d", "week": "7d", "month": "30d", "quarter": "91d", "year": "365d"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`count` times in each `per`."""
+
+    count: float
+    per: timedelta
+
+    def within(self, window: timedelta) -> float:
+        """How many are expected in `window`."""
+        return self.count * (window / self.per)
+
+
+def rate(text: str) -> Rate:
+    """A rate from '1 per quarter', '2 per week', '1 per 21d'."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\w+)\s*", text)
+    if not match:
+        raise ProjectError(f"{text!r} is not a rate.", hint="Write for example '1 per quarter' or '2 per week'.")
+    unit = match[2]
+    return Rate(float(match[1]), span(_NAMED.get(unit, unit)))
+
+
+def share(value: str | float) -> float:
+    """A share from '10%' or 0.1."""
+    number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
+    if not 0 <= number <= 1:
+        raise ProjectError(f"{value!r} is not a share.", hint="Write for example '10%' or 0.1.")
+    return number
+
+
+@dataclass(frozen=True)
+class Serve:
+    """How a model is served and how a challenger takes over.
+
+    Args:
+        shadow: how long a challenger answers beside the champion, unheard.
+        canary, canary_for: the share of traffic it then answers, and how long.
+        least_outcomes: how many matured outcomes each stage needs before it may be decided.
+        durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
+        port: 0 picks a free one.
+    """
+
+    model: Model
+    shadow: timedelta
+    canary: float
+    canary_for: timedelta
+    least_outcomes: int = 200
+    durability: Literal["acknowledged", "buffered"] = "acknowledged"
+    port: int = 0
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """When evidence starts a retraining. `on` lists the kinds of alarm that do; `at_most` limits how often."""
+
+    at_most: Rate
+    on: tuple[str, ...] = ("quality", "calibration")
+
+
+def on_evidence(at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration")) -> Retrain:
+    """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction'."""
+    return Retrain(rate(at_most), tuple(on))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched: one block of time (`every`) is the unit of independence of all statistics.
+
+    Args:
+        every: length of a block.
+        label_window: how long after a prediction its outcome may take; a block is judged when it has passed.
+        false_alarms: how many alarms on unchanged data are acceptable; thresholds are calibrated to it.
+    """
+
+    model: Model
+    every: timedelta
+    label_window: timedelta
+    false_alarms: Rate
+    retrain: Retrain | None = None
+    place: str = field(default="", compare=False)

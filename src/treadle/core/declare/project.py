@@ -1,0 +1,240 @@
+"""The project: everything one project file declares, by name, checked as it is declared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from treadle.core.clock import span
+from treadle.core.declare import model as m
+from treadle.core.declare import operations as ops
+from treadle.core.declare.data import Contract, Dataset, Source, View, names, optional_span
+from treadle.core.declare.features import Derived
+from treadle.core.declare.place import here
+from treadle.core.errors import ProjectError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.ASCII)
+AUTO = "auto"
+T = TypeVar("T")
+
+
+class Project:
+    """One machine-learning project.
+
+    Args:
+        name: lower-case words joined by '-' or '_'.
+        owner: who answers for it.
+        goal: what it is for, in the words of the person who pays for it.
+        description: anything else a reader should know.
+
+        >>> import treadle as tr
+        >>> project = tr.Project("demo", owner="me", goal="show a declaration")
+        >>> data = project.dataset("rows", source=tr.csv("rows.csv"), key="id")
+        >>> project.model("first", rows=data, target="y", inputs=["a", "b"]).name
+        'first'
+    """
+
+    def __init__(self, name: str, *, owner: str = "", goal: str = "", description: str = "") -> None:
+        self.place = here()
+        self.name = _checked(name, "project", self.place)
+        self.owner, self.goal, self.description = owner, goal, description
+        self.datasets: dict[str, Dataset] = {}
+        self.views: dict[str, View] = {}
+        self.models: dict[str, m.Model] = {}
+        self.serves: dict[str, ops.Serve] = {}
+        self.watches: dict[str, ops.Watch] = {}
+
+    def dataset(
+        self,
+        name: str,
+        *,
+        source: Source,
+        key: str | tuple[str, ...] | list[str],
+        event_time: str | None = None,
+        known_time: str | None = None,
+        contract: Contract | None = None,
+        exclude: Mapping[str, Any] | None = None,
+        owner: str = "",
+        description: str = "",
+    ) -> Dataset:
+        """Declare a data set. See `Dataset` for what each argument means."""
+        place = here()
+        if not isinstance(source, Source):
+            raise ProjectError(
+                f"Data set {name!r} has source={source!r}.", where=place, hint="Use tr.csv(...), tr.parquet(...) or tr.rows(function)."
+            )
+        declared = Dataset(
+            _checked(name, "data set", place), source, names(key), event_time, known_time, contract, dict(exclude or {}),
+            owner or self.owner, description, place,
+        )  # fmt: skip
+        if contract:
+            for column in (*declared.key, *filter(None, (event_time, known_time))):
+                _known(column, contract.columns, f"Data set {name!r} names column", place)
+        return _add(self.datasets, name, declared, "data set", place)
+
+    def view(
+        self,
+        name: str = "",
+        *,
+        source: Dataset,
+        entity: str | tuple[str, ...] | list[str],
+        features: Iterable[str] | Mapping[str, Any] = (),
+        window: str | timedelta | None = None,
+        every: str | timedelta | None = None,
+        ttl: str | timedelta | None = None,
+        owner: str = "",
+        description: str = "",
+    ) -> Any:
+        """Declare a feature view, or decorate the function that computes one. See `View`.
+
+        A decorated function takes the source as a lazy frame and returns a lazy frame with the entity, the source's time column(s) and the
+        features; it may look back, never ahead, which is checked on the data by running it on history cut off at several moments.
+        """
+        place = here()
+        if not isinstance(source, Dataset):
+            raise ProjectError(f"View {name!r} has source={source!r}.", where=place, hint="Pass what project.dataset(...) returned.")
+
+        def declare(view_name: str, function: Callable[[Any], Any] | None) -> View:
+            aggregates = dict(features) if isinstance(features, Mapping) else {}
+            columns = () if aggregates else tuple(features)
+            if aggregates and (window is None or every is None):
+                raise ProjectError(f"View {view_name!r} aggregates without window= and every=.", where=place, hint="For example window='7d', every='1h'.")
+            if aggregates and not (source.known_time or source.event_time):
+                raise ProjectError(f"View {view_name!r} aggregates over {source.name!r}, which has no known_time or event_time.", where=place)
+            if not aggregates and not columns:
+                raise ProjectError(f"View {view_name!r} names no features.", where=place, hint="List them in features=[...].")
+            declared = View(
+                _checked(view_name, "view", place), source, names(entity), columns, aggregates, function,
+                optional_span(window), optional_span(every), optional_span(ttl), owner or self.owner, description, place,
+            )  # fmt: skip
+            if source.contract:
+                for column in (*declared.entity, *(columns if function is None else ())):
+                    _known(column, source.contract.columns, f"View {view_name!r} names column", place)
+            return _add(self.views, view_name, declared, "view", place)
+
+        if name:
+            return declare(name, None)
+        return lambda function: declare(function.__name__, function)
+
+    def model(
+        self,
+        name: str,
+        *,
+        rows: Dataset,
+        target: str,
+        inputs: Iterable[str | Derived],
+        views: Iterable[View] = (),
+        task: m.Task | None = None,
+        positive: Any = None,
+        candidates: str | Iterable[m.Candidate] = AUTO,
+        split: m.Split | None = None,
+        slices: Iterable[str] = (),
+        gates: Iterable[m.Gate] | None = None,
+        trials: int = 12,
+        seed: int = 0,
+        description: str = "",
+    ) -> m.Model:
+        """Declare a model.
+
+        Args:
+            rows: the data set whose rows are predicted.
+            target: the column to predict; known at the data set's known_time.
+            inputs: columns the caller sends, and features derived from them.
+            views: features looked up by entity, as they were known at the row's event_time.
+            task: 'binary', 'multiclass' or 'regression'; found from the target if not given.
+            positive: the class a binary model gives the probability of; the rarer one if not given.
+            candidates: 'auto', or the families to try. A trivial baseline is always among them.
+            split: rows kept from every search; by time where the data set has event_time (last fifth), else at random.
+            slices: columns whose values are judged one by one.
+            gates: evidence required for promotion; a sound set if not given.
+            trials: how many settings the search tries in all.
+            seed: everything random starts from it.
+        """
+        place = here()
+        if not isinstance(rows, Dataset):
+            raise ProjectError(f"Model {name!r} has rows={rows!r}.", where=place, hint="Pass what project.dataset(...) returned.")
+        inputs, views, slices = tuple(inputs), tuple(views), tuple(slices)
+        if not inputs and not views:
+            raise ProjectError(f"Model {name!r} has neither inputs nor views.", where=place)
+        needed = [c for i in inputs for c in (i.columns if isinstance(i, Derived) else (i,))]
+        needed += [c for v in views for c in v.entity] + [target, *slices]
+        if rows.contract:
+            for column in needed:
+                _known(column, rows.contract.columns, f"Model {name!r} names column", place)
+        if target in needed[: -1 - len(slices)]:
+            raise ProjectError(f"Model {name!r} uses its target {target!r} as an input.", where=place, hint="Remove it from inputs.")
+        if views and not rows.event_time:
+            raise ProjectError(f"Model {name!r} uses views, but data set {rows.name!r} declares no event_time.", where=rows.place)
+        if split is not None and split.method == "time" and not rows.event_time:
+            raise ProjectError(f"Model {name!r} splits by time, but data set {rows.name!r} declares no event_time.", where=place)
+        if isinstance(candidates, str) and candidates != AUTO:
+            raise ProjectError(f"candidates={candidates!r} is not known.", where=place, hint="Use 'auto' or a list of tr.candidate(...).")
+        declared = m.Model(
+            _checked(name, "model", place), rows, target, inputs, views, task, positive,
+            () if isinstance(candidates, str) else tuple(candidates),
+            split or (m.Split("time", 0.2) if rows.event_time else m.at_random()),
+            slices, tuple(default_gates() if gates is None else gates), trials, seed, description, place,
+        )  # fmt: skip
+        return _add(self.models, name, declared, "model", place)
+
+    def serve(
+        self,
+        model: m.Model,
+        *,
+        shadow: str | timedelta = "1d",
+        canary: str | float = "10%",
+        canary_for: str | timedelta = "1d",
+        least_outcomes: int = 200,
+        durability: Literal["acknowledged", "buffered"] = "acknowledged",
+        port: int = 0,
+    ) -> ops.Serve:
+        """Declare how a model is served. See `Serve`."""
+        place = here()
+        self._own(model, place)
+        declared = ops.Serve(model, span(shadow), ops.share(canary), span(canary_for), least_outcomes, durability, port, place)
+        return _add(self.serves, model.name, declared, "endpoint for model", place)
+
+    def watch(
+        self,
+        model: m.Model,
+        *,
+        every: str | timedelta = "1d",
+        label_window: str | timedelta = "1d",
+        false_alarms: str = "1 per quarter",
+        retrain: ops.Retrain | None = None,
+    ) -> ops.Watch:
+        """Declare what is watched and what evidence may start. See `Watch`."""
+        place = here()
+        self._own(model, place)
+        declared = ops.Watch(model, span(every), span(label_window), ops.rate(false_alarms), retrain, place)
+        return _add(self.watches, model.name, declared, "watch of model", place)
+
+    def _own(self, model: m.Model, place: str) -> None:
+        if not isinstance(model, m.Model) or self.models.get(model.name) is not model:
+            raise ProjectError(f"{model!r} is not a model of project {self.name!r}.", where=place, hint="Pass what project.model(...) returned.")
+
+
+def default_gates() -> tuple[m.Gate, ...]:
+    """The evidence asked for when a project does not say."""
+    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion())
+
+
+def _checked(name: str, what: str, place: str) -> str:
+    if not isinstance(name, str) or len(name) > 60 or not _NAME.fullmatch(name):
+        raise ProjectError(f"{name!r} is not a name for a {what}.", where=place, hint="Use lower-case words joined by '-' or '_'.")
+    return name
+
+
+def _known(column: str, columns: Mapping[str, Any], who: str, place: str) -> None:
+    if column not in columns:
+        close = ", ".join(sorted(columns))
+        raise ProjectError(f"{who} {column!r}, which its contract does not have.", where=place, hint=f"The contract has: {close}.")
+
+
+def _add(table: dict[str, T], name: str, declared: T, what: str, place: str) -> T:
+    if name in table:
+        raise ProjectError(f"The {what} {name!r} is declared twice.", where=place)
+    table[name] = declared
+    return declared

@@ -1,0 +1,40 @@
+"""Identifiers: short, sortable by time, safe in a path, a URL and a shell.
+
+    >>> new_id("run")                                                # doctest: +SKIP
+    'run-0mf2k8x1c3-7q4d9a'
+    >>> check_id("run-0mf2k8x1c3-7q4d9a")
+    'run-0mf2k8x1c3-7q4d9a'
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from treadle.core.errors import UsageError
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+_GRAMMAR = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*", re.ASCII)
+
+
+def base32(number: int, length: int) -> str:
+    """`number` in `length` digits of Crockford's base 32, most significant first."""
+    digits = []
+    for _ in range(length):
+        digits.append(_ALPHABET[number & 31])
+        number >>= 5
+    return "".join(reversed(digits))
+
+
+def new_id(prefix: str) -> str:
+    """A new id: prefix, milliseconds since 1970 (10 digits), 40 random bits (8 digits)."""
+    return f"{prefix}-{base32(time.time_ns() // 1_000_000, 10)}{base32(int.from_bytes(os.urandom(5), 'big'), 8)}"
+
+
+def check_id(text: str, what: str = "id") -> str:
+    """`text` itself if it follows the id grammar (lower-case words joined by - _ or .), else UsageError."""
+    if len(text) > 200 or not _GRAMMAR.fullmatch(text):
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise UsageError(f"{shown!r} is not a valid {what}.", hint="Use lower-case letters and digits, joined by '-', '_' or '.'.")
+    return text

@@ -1,0 +1,299 @@
+"""Parsing: the text of a file becomes typed columns by one set of rules, for `treadle init` and for every later read.
+
+>>> import polars as pl
+>>> from treadle.core.schema import Column
+>>> rows, unparsed = parse_columns(pl.DataFrame({"paid": ["yes", "N", "maybe"]}), {"paid": Column("boolean")})
+>>> rows["paid"].to_list(), unparsed[0].text
+([True, False, None], 'maybe')
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from treadle.core.errors import DataError
+from treadle.core.schema import Column, Kind
+
+TRUE = ("true", "t", "yes", "y", "1", "1.0")
+FALSE = ("false", "f", "no", "n", "0", "0.0")
+MOMENT = pl.Datetime("us", "UTC")
+
+_FOREIGN = {
+    b"PK\x03\x04": "an Excel workbook or zip archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"ARROW1": "an Arrow file",
+    b"%PDF": "a PDF",
+}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\x0b\x0c\r\x1b"))
+_CHUNK = 50_000
+
+# [0-9] and not \d, which would also match the digits of other scripts.
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
+_GROUPED_DOT = r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$"
+_GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?$"
+_CLOCK = r"(?:[T ,]+(?P<h>[0-9]{1,2}):(?P<m>[0-9]{2})(?::(?P<s>[0-5][0-9])(?:[.,](?P<f>[0-9]{1,9}))?)?(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
+_ZONE = r"(?: ?(?:Z|z|UTC|GMT|(?P<sign>[+-])(?P<zh>[0-9]{2}):?(?P<zm>[0-9]{2})?))?)?$"
+_YEAR_FIRST = r"^(?P<a>[0-9]{4})(?P<mark>[-/.])(?P<b>[0-9]{1,2})[-/.](?P<c>[0-9]{1,2})" + _CLOCK + _ZONE
+_YEAR_LAST = r"^(?P<a>[0-9]{1,2})(?P<mark>[-/.])(?P<b>[0-9]{1,2})[-/.](?P<c>[0-9]{4})" + _CLOCK + _ZONE
+
+
+@dataclass(frozen=True, slots=True)
+class Unparsed:
+    """One cell that does not read as the declared kind: its row (from 0) in the frame, its column, and what stands there."""
+
+    row: int
+    column: str
+    text: str
+    kind: Kind
+
+
+def parse_columns(frame: pl.DataFrame, columns: Mapping[str, Column], *, decimal_comma: bool = False) -> tuple[pl.DataFrame, list[Unparsed]]:
+    """The frame with its declared columns in their declared kinds; other columns stay as they are, absent ones are not an error.
+
+    Text is parsed; a column that already has a type (Parquet) is converted where nothing is lost. Cells that are null, NaN, or (but for text
+    and category) blank are missing.
+
+    Returns: Float64, Int64, String, Boolean and Datetime[us, UTC] columns, and the cells that could not be read (null in the frame).
+    """
+    parsed, unparsed = [], []
+    for name, column in columns.items():
+        if name not in frame.columns:
+            continue
+        before = frame[name]
+        after = parse(before, column.kind, decimal_comma=decimal_comma)
+        parsed.append(after)
+        lost = (before.is_not_null() & after.is_null() & ~_missing(before)).arg_true()
+        unparsed += [Unparsed(row, name, str(before[row]), column.kind) for row in lost.to_list()]
+    return frame.with_columns(parsed), unparsed
+
+
+def parse(values: pl.Series, kind: Kind, *, decimal_comma: bool = False) -> pl.Series:
+    """One column in its kind; what does not read as it is null."""
+    if kind == "text":
+        return _text(values)
+    if kind == "category":
+        return _text(values).str.strip_chars()
+    if kind == "timestamp":
+        return _moments(values)
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return _from_numbers(values, kind)
+    text = _text(values).str.strip_chars()
+    if kind == "boolean":
+        lower = text.str.to_lowercase()
+        return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False).alias(values.name)).to_series()
+    plain = plain_numbers(text, decimal_comma=decimal_comma)
+    if kind == "integer":
+        whole = _keep(plain, plain.str.contains(_WHOLE)).str.replace(r"\.0*$", "").str.strip_prefix("+")
+        return whole.cast(pl.Int64, strict=False)
+    number = plain.cast(pl.Float64, strict=False)
+    return _keep(number, number.is_finite())
+
+
+def plain_numbers(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
+    """Number texts as a machine writes them ('1.234,5' or '1,234.5' -> '1234.5'); null for what is not a number."""
+    group, mark = (".", ",") if decimal_comma else (",", ".")
+    grouped = text.str.contains(_GROUPED_COMMA if decimal_comma else _GROUPED_DOT)
+    ungrouped = pl.select(pl.when(grouped).then(text.str.replace_all(group, "", literal=True)).otherwise(text).alias(text.name)).to_series()
+    if decimal_comma:  # '1.5' is no number here: it would be a date, a version, or fifteen with a slip of the pen
+        ungrouped = _keep(ungrouped, ~ungrouped.str.contains(group, literal=True)).str.replace(mark, ".", literal=True)
+    return _keep(ungrouped, ungrouped.str.contains(_NUMBER)).str.strip_prefix("+")
+
+
+def day_first(text: pl.Series) -> bool | None:
+    """Whether dates like 03/04/2013 name the day first: decided by values above 12; None when none or as many say either."""
+    groups = text.drop_nulls().str.strip_chars().str.extract_groups(_YEAR_LAST).struct.unnest()
+    marked = groups.filter(pl.col("mark") != ".")  # 03.04.2013 is always day first
+    first, second = ((marked[c].cast(pl.Int32) > 12).sum() for c in ("a", "b"))
+    return None if first == second else first > second
+
+
+def ambiguous_dates(text: pl.Series) -> bool:
+    """Whether all values are dates that name the year last, and which part is the day cannot be told."""
+    dates = text.drop_nulls().str.strip_chars().str.extract_groups(_YEAR_LAST).struct.unnest()
+    marks = dates["mark"]
+    return len(marks) > 0 and marks.null_count() == 0 and bool((marks != ".").any()) and day_first(text) is None
+
+
+def _missing(values: pl.Series) -> pl.Series:
+    if values.dtype.is_float():
+        return values.is_nan().fill_null(True)
+    if values.dtype == pl.String:
+        return values.str.strip_chars().eq("").fill_null(True)
+    return values.is_null()
+
+
+def _keep(values: pl.Series, where: pl.Series) -> pl.Series:
+    return pl.select(pl.when(where).then(values).alias(values.name)).to_series()
+
+
+def _text(values: pl.Series) -> pl.Series:
+    return values if values.dtype == pl.String else values.cast(pl.String, strict=False)
+
+
+def _from_numbers(values: pl.Series, kind: Kind) -> pl.Series:
+    if kind == "number":
+        number = values.cast(pl.Float64, strict=False)
+        return _keep(number, number.is_finite())
+    if kind == "boolean" and values.dtype == pl.Boolean:
+        return values
+    if kind == "boolean":
+        return _keep(values == 1, (values == 0) | (values == 1))
+    if not values.dtype.is_integer() and values.dtype != pl.Boolean:
+        values = _keep(values, values.cast(pl.Float64) == values.cast(pl.Float64).round())
+    return values.cast(pl.Int64, strict=False)
+
+
+def _moments(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Datetime):
+        zoned = values.dt.replace_time_zone("UTC") if values.dtype.time_zone is None else values.dt.convert_time_zone("UTC")
+        return zoned.cast(MOMENT)
+    if values.dtype == pl.Date:
+        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    text = _text(values).str.strip_chars()
+    year_first = _assemble(text.str.extract_groups(_YEAR_FIRST).struct.unnest(), ("a", "b", "c"))
+    groups = text.str.extract_groups(_YEAR_LAST).struct.unnest()
+    dotted = groups["mark"] == "."
+    german = _assemble(groups, ("c", "b", "a"))
+    order = day_first(text)
+    slashed = german if order else _assemble(groups, ("c", "a", "b"))
+    if order is None:
+        slashed = slashed.clear(len(slashed))
+    chosen = pl.when(dotted).then(german).otherwise(slashed)
+    return pl.select(pl.coalesce(pl.lit(year_first), chosen).alias(values.name)).to_series()
+
+
+def _assemble(groups: pl.DataFrame, order: Sequence[str]) -> pl.Series:
+    """Moments from the parts of a date (year, month, day in `order`), a clock and a zone; null where they are none, such as 30 February."""
+    year, month, day = (pl.col(c) for c in order)
+    half = pl.col("half").str.to_lowercase()
+    hour = pl.col("h").cast(pl.Int32, strict=False)
+    hour = pl.when(half.is_null()).then(hour.fill_null(0)).when(hour.is_between(1, 12)).then(hour % 12 + pl.when(half == "p").then(12).otherwise(0))
+    written = pl.format(
+        "{}-{}-{} {}:{}:{}.{}",
+        year, month.str.zfill(2), day.str.zfill(2), hour.cast(pl.String).str.zfill(2),
+        pl.col("m").fill_null("00"), pl.col("s").fill_null("00"), pl.col("f").fill_null("0").str.pad_end(6, "0").str.head(6),
+    )  # fmt: skip
+    offset = pl.col("zh").cast(pl.Int32).fill_null(0) * 60 + pl.col("zm").cast(pl.Int32).fill_null(0)
+    local = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    moment = local - pl.duration(minutes=offset * pl.when(pl.col("sign") == "-").then(-1).otherwise(1))
+    return groups.select(moment.dt.replace_time_zone("UTC").cast(MOMENT).alias("moment")).to_series()
+
+
+def read_strings(path: Path, *, separator: str = ",", null_values: Sequence[str] = ("",)) -> pl.DataFrame:
+    """A CSV file as a frame of text, cell by cell; empty cells and `null_values` (spaces around them do not count) are null.
+
+    A line with nothing in it is not a row. Quoted fields may hold separators and line breaks.
+    Raises: DataError when there is no header, a name stands twice, or a line has more or fewer fields than the header.
+    """
+    return missing_as_null(split_fields(read_text(path), separator, path.name), null_values)
+
+
+def missing_as_null(frame: pl.DataFrame, null_values: Sequence[str]) -> pl.DataFrame:
+    """The frame of text with empty cells and these spellings null, and without the rows that then hold nothing."""
+    spellings = pl.Series([*{"", *null_values}], dtype=pl.String).implode()
+    frame = frame.with_columns(pl.when(~pl.col(c).str.strip_chars().is_in(spellings)).then(pl.col(c)).alias(c) for c in frame.columns)
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, UTF-16 with its mark, or else Windows or ISO Latin-1. Raises: DataError when it holds no text."""
+    data = path.read_bytes()
+    if not data.strip(b"\0 \t\r\n\xef\xbb\xbf"):
+        raise DataError("The file is empty.", where=path.name, hint="Check that it was written completely.")
+    foreign = next((what for magic, what in _FOREIGN.items() if data.startswith(magic)), None)
+    if foreign:
+        raise DataError(f"The file is {foreign}, not CSV or Parquet.", where=path.name, hint="Save or unpack it as CSV or Parquet.")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings: tuple[str, ...] = ("utf-16",)
+    else:
+        encodings = ("utf-8-sig", "cp1252", "latin-1")  # Windows-1252 is Latin-1 with the euro sign and typographic quotes
+        sample = data[:65536]
+        if 0 in sample or len(sample) - len(sample.translate(None, _CONTROL)) > len(sample) // 100:
+            raise DataError("The file is neither text nor Parquet.", where=path.name, hint="Give a CSV file with a header line, or a Parquet file.")
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        raise DataError("The file's text is broken off or damaged.", where=path.name, hint="Save it as UTF-8.")
+    return text if "\r" not in text else text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV text that hold anything, each with the number of the line it starts at."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    start = 1
+    for record in reader:
+        if record:
+            yield start, record
+        start = reader.line_num + 1
+
+
+def split_fields(text: str, separator: str, where: str) -> pl.DataFrame:
+    """A CSV text as a frame of text. Raises: DataError as `read_strings`."""
+    try:
+        return _split_fields(text, separator, where)
+    except csv.Error as error:  # a field beyond csv.field_size_limit
+        raise DataError(f"The file does not read as CSV: {error}.", where=where, hint="Is a quote opened and never closed?") from None
+
+
+def _split_fields(text: str, separator: str, where: str) -> pl.DataFrame:
+    rows = records(text, separator)
+    _, header = next(rows, (1, []))
+    _check_header(header, where)
+    schema = dict.fromkeys(header, pl.String)
+    if '"' not in text:  # without quotes a line is a record and Polars splits them many times faster
+        lines = pl.Series("lines", text.split("\n"), dtype=pl.String)
+        numbers = (lines != "").arg_true()[1:]
+        lines = lines.gather(numbers)
+        counts = lines.str.count_matches(separator, literal=True) + 1
+        ragged = (counts != len(header)).arg_true()
+        if len(ragged):
+            raise _ragged(int(numbers[int(ragged[0])]) + 1, int(counts[int(ragged[0])]), len(header), separator, where)
+        if len(header) == 1:
+            return pl.DataFrame({header[0]: lines}, schema=schema)
+        fields = lines.str.split_exact(separator, len(header) - 1).struct.unnest()
+        return fields.rename(dict(zip(fields.columns, header)))
+    chunks = [pl.DataFrame(schema=schema)]
+    while chunk := list(islice(rows, _CHUNK)):
+        for line, record in chunk:
+            if len(record) != len(header):
+                raise _ragged(line, len(record), len(header), separator, where)
+        chunks.append(pl.DataFrame([record for _, record in chunk], schema=schema, orient="row"))
+    return pl.concat(chunks)
+
+
+def _check_header(header: list[str], where: str) -> None:
+    unnamed = [str(i) for i, name in enumerate(header, 1) if not name.strip()]
+    if len(unnamed) > 1:
+        raise DataError(f"Columns {', '.join(unnamed)} have no name in the header.", where=where, hint="Name them or delete them.")
+    first: dict[str, int] = {}
+    for position, name in enumerate(header, 1):
+        if name in first:
+            raise DataError(
+                f"The header names column {name!r} twice (columns {first[name]} and {position}).", where=where, hint="Rename or delete one of them."
+            )
+        first[name] = position
+
+
+def _ragged(line: int, found: int, expected: int, separator: str, where: str) -> DataError:
+    mark = "tab" if separator == "\t" else repr(separator)
+    return DataError(
+        f"Line {line} has {found} field{'s' * (found != 1)} where the header has {expected}.",
+        where=where,
+        hint=f"Look there for a missing field, a {mark} that should be quoted, or a quote that is never closed.",
+    )

@@ -1,0 +1,1 @@
+"""Features: defined once, correct in time, the same in training and in production."""

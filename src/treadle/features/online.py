@@ -1,0 +1,96 @@
+"""Feature values that are ready now: packed for the online store, and read back for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from treadle.core.declare.data import View
+from treadle.ports.online import Key, OnlineStore, Value
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+SEPARATOR = "\x1f"
+
+
+def entity_key(values: Iterable[Any]) -> str:
+    """The values of the entity columns as one text."""
+    return SEPARATOR.join(map(str, values))
+
+
+def packed(view: View, values: pl.DataFrame) -> Iterator[tuple[Key, Value]]:
+    """The rows of a view's history as entries of the online store."""
+    import polars as pl
+
+    from treadle.features.history import AT, UNTIL
+
+    features = list(view.feature_names())
+    numbers = [pl.col(f).cast(pl.Float64) if values.schema[f].is_numeric() or values.schema[f] == pl.Boolean else pl.col(f) for f in features]
+    times = values.select(pl.col(AT).cast(pl.Int64).alias("at"), pl.col(UNTIL).cast(pl.Int64).alias("until"))
+    entities = values.select(pl.concat_str([pl.col(c).cast(pl.String) for c in view.entity], separator=SEPARATOR).alias("e"))["e"].to_list()
+    for entity, at, until, row in zip(entities, times["at"].to_list(), times["until"].to_list(), values.select(numbers).iter_rows(), strict=True):
+        if entity is not None:
+            yield Key(view.name, entity), Value(at, _pack([until, *row]))
+
+
+def read(stored: Value | None, moment: int) -> list[Any] | None:
+    """A view's features at `moment` (microseconds since 1970 UTC); None when nothing known then is still valid."""
+    if stored is None or stored.time > moment:
+        return None
+    until, *features = _unpack(stored.packed)
+    return None if until is not None and moment >= until else features
+
+
+class Materialiser:
+    """Brings the online store from one moment to the next along the histories of some views.
+
+    Each step writes the values that became known since the last, so that the store never holds a value from after `moment`.
+    """
+
+    def __init__(self, store: OnlineStore, histories: Sequence[tuple[View, pl.DataFrame]]) -> None:
+        from treadle.features.history import AT
+
+        self._store = store
+        self._views = []
+        for view, values in histories:
+            ordered = values.sort(AT)
+            self._views.append((view, ordered, ordered[AT].cast(_int64()).to_numpy()))
+        self._positions = [0] * len(self._views)
+
+    def fill(self, moment: datetime) -> int:
+        """Write for each entity the one value known at `moment` (the first step of a fresh store); returns how many were written."""
+        from treadle.features.history import known_at
+
+        written = 0
+        for i, (view, values, times) in enumerate(self._views):
+            self._positions[i] = _upto(times, moment)
+            written += self._store.put_many(packed(view, known_at(view, values, moment)))
+        return written
+
+    def advance(self, moment: datetime) -> int:
+        """Write every value that became known since the last step, up to `moment`; returns how many were newer."""
+        entries: list[tuple[Key, Value]] = []
+        for i, (view, values, times) in enumerate(self._views):
+            start, end = self._positions[i], _upto(times, moment)
+            if end > start:
+                entries.extend(packed(view, values[start:end]))
+                self._positions[i] = end
+        return self._store.put_many(entries) if entries else 0
+
+
+def _upto(times: Any, moment: datetime) -> int:
+    import numpy as np
+
+    return int(np.searchsorted(times, int(moment.timestamp() * 1_000_000), side="right"))
+
+
+def _int64() -> Any:
+    import polars as pl
+
+    return pl.Int64

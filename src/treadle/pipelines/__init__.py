@@ -1,0 +1,1 @@
+"""Pipelines: steps that run once for what they depend on, and never again until that changes."""

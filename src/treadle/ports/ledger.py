@@ -1,0 +1,74 @@
+"""The door to the one record of the loop: records with a kind, links between them, a hash-chained event log, metric points.
+
+Promises every ledger keeps:
+
+- What `put`, `link`, `append` or `log_points` returned from is durable: it survives the death of the process, and of the machine
+  if the backend says so. Inside `transaction()` that holds when the block has ended; a block that raises leaves nothing behind.
+- A reader sees whole transactions only. `put` with `expect` is a compare-and-set: of two that expect the same version, one wins,
+  the other gets Conflict.
+- Events get consecutive numbers from 1 in the order of their commits, and each hash covers the one before it.
+- Several processes and threads may use one ledger at once.
+- A full or read-only disk raises StorageError; nothing half-written remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from treadle.core.records import Event, Link, Point, Record, Ref
+
+
+class Ledger(Protocol):
+    def put(self, kind: str, id: str, body: Mapping[str, Any], *, expect: int | None = None) -> Record:
+        """Write a record whole.
+
+        Args:
+            expect: the version it must have now: 0 for "must be new", None for "whatever". Else Conflict.
+        Returns: the record as stored, with its new version and times.
+        """
+        ...
+
+    def get(self, kind: str, id: str) -> Record | None:
+        """The record, or None."""
+        ...
+
+    def find(
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
+    ) -> list[Record]:
+        """Records of a kind whose body fields equal `where`, in order of creation (ties by id).
+
+        Args:
+            where: body field (dots reach into objects) to a JSON scalar it equals.
+            after: only records created after this ISO time.
+        """
+        ...
+
+    def link(self, link: Link) -> None:
+        """Record that `link.source` stands in a relation to `link.target`. Saying it twice is the same as once."""
+        ...
+
+    def links(self, ref: Ref, *, back: bool = False, relation: str | None = None) -> Sequence[Link]:
+        """Links that start at `ref` (or end there, if `back`), in the order they were made."""
+        ...
+
+    def append(self, kind: str, subject: Ref, body: Mapping[str, Any] | None = None, *, actor: str = "treadle") -> Event:
+        """Add an event to the audit log and return it with its number, time and hash."""
+        ...
+
+    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
+        """Events with a number above `seq`, oldest first, of these kinds (all if empty)."""
+        ...
+
+    def log_points(self, points: Iterable[Point]) -> None:
+        """Store metric points in one commit."""
+        ...
+
+    def points(self, run: str, name: str | None = None) -> list[Point]:
+        """Points of a run, by name, then step, then order of writing."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes of the block become visible and durable together, or none does. Blocks may nest; the outermost decides."""
+        ...

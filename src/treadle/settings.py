@@ -1,0 +1,58 @@
+"""Where Treadle runs: one table of name, default, one sentence. Never in the project file.
+
+A setting is read from the environment (`TREADLE_` + its name in capitals), else from `treadle.toml` in the project folder, else it is the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from treadle.core.errors import ProjectError
+
+TABLE: dict[str, tuple[str, str]] = {
+    "home": (".treadle", "Folder, relative to the project, of everything Treadle stores on this machine."),
+    "ledger": ("sqlite:///{home}/ledger.db", "The one record of the loop."),
+    "blobs": ("file:///{home}/blobs", "Where bytes are stored: tables, packages, step results."),
+    "online": ("sqlite:///{home}/online.db", "The latest feature values, for serving."),
+    "predictions": ("sqlite:///{home}/predictions.db", "The prediction log and the outcomes."),
+    "executor": ("inprocess:", "Where the steps of a pipeline run."),
+    "notify": ("file:///{home}/alarms.jsonl", "Where alarms go; several addresses separated by spaces."),
+    "host": ("127.0.0.1", "The address an endpoint listens on."),
+    "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
+    "threads": ("0", "Threads a training may use; 0 takes the machine's cores."),
+    "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one project folder, with `{home}` filled in."""
+
+    home: Path
+    values: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+
+def read_settings(folder: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings for a project folder. Raises ProjectError for a name that is not in the table."""
+    env = os.environ if environment is None else environment
+    file = folder / "treadle.toml"
+    given: dict[str, str] = {}
+    if file.exists():
+        try:
+            given = {k: str(v) for k, v in tomllib.loads(file.read_text("utf-8")).items()}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ProjectError(f"The settings do not parse: {error}.", where=str(file)) from None
+    for name in given:
+        if name not in TABLE:
+            raise ProjectError(f"There is no setting {name!r}.", where=str(file), hint=f"Settings are: {', '.join(TABLE)}.")
+    values = {name: env.get(f"TREADLE_{name.upper()}", given.get(name, default)) for name, (default, _) in TABLE.items()}
+    home = Path(values["home"])
+    home = home if home.is_absolute() else folder / home
+    return Settings(home, {k: v.replace("{home}", str(home)) for k, v in values.items()})
