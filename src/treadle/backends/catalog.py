@@ -31,6 +31,10 @@ CATALOG: dict[str, dict[str, str]] = {
         "sqlite": "treadle.backends.sqlite_online:SqliteOnline",
         "memory": "treadle.backends.memory_online:MemoryOnline",
     },
+    "predictions": {
+        "sqlite": "treadle.backends.sqlite_predictions:SqlitePredictions",
+        "memory": "treadle.backends.memory_predictions:MemoryPredictions",
+    },
     "executor": {
         "inprocess": "treadle.backends.inprocess:InProcessExecutor",
     },

@@ -14,7 +14,6 @@ from treadle.backends.sqlite_migrations import ONLINE
 from treadle.backends.sqlite_sessions import Session, Sessions, failure
 from treadle.ports.online import Key, Value
 
-_GET = "SELECT time, packed FROM latest WHERE view = ? AND entity = ?"
 _PUT = (
     "INSERT INTO latest (view, entity, time, packed) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET time = excluded.time, packed = excluded.packed "
     "WHERE excluded.time > time OR (excluded.time = time AND excluded.packed <> packed)"
@@ -23,7 +22,12 @@ _FRESHER = (
     "INSERT INTO views (name, newest) VALUES (?, ?) "
     "ON CONFLICT DO UPDATE SET newest = max(coalesce(newest, excluded.newest), excluded.newest) RETURNING id"
 )
-_MANY = 20  # keys of one view from which one IN query is faster than a query a key
+_MANY = 20  # keys above which one IN query a view is faster
+# One statement reads one consistent state by itself, which saves BEGIN and COMMIT on the way to a prediction.
+_FEW = ["SELECT 0, 0, 0 WHERE 0"] + [
+    " UNION ALL ".join(f"SELECT {number}, time, packed FROM latest WHERE view = ? AND entity = ?" for number in range(keys))
+    for keys in range(1, _MANY + 1)
+]
 _BATCH = 500
 
 
@@ -49,23 +53,16 @@ class SqliteOnline:
 
     def get_many(self, keys: Sequence[Key]) -> list[Value | None]:
         session = self._sessions.mine()
-        execute = session.connection.execute
-        alone = len(keys) < 2 or session.depth > 0  # one statement is consistent by itself
         try:
-            if not alone:
-                execute("BEGIN")
-            try:
-                if len(keys) > _MANY:
-                    return self._get_batches(session, keys)
-                found: list[Value | None] = []
-                for view, entity in keys:
-                    number = self._views.get(view) or self._view(session, view)
-                    row = execute(_GET, (number, entity)).fetchone()
-                    found.append(None if row is None else Value(row[0], row[1]))
-                return found
-            finally:
-                if not alone:
-                    execute("COMMIT")
+            if len(keys) > _MANY or any(view not in self._views for view, _ in keys):
+                return self._snapshot(session, keys)
+            values: list[int | str] = []
+            for view, entity in keys:
+                values += (self._views[view], entity)
+            found: list[Value | None] = [None] * len(keys)
+            for number, time, packed in session.connection.execute(_FEW[len(keys)], values):
+                found[number] = Value(time, packed)
+            return found
         except sqlite3.Error as error:
             raise failure(error, session.path) from error
 
@@ -86,23 +83,22 @@ class SqliteOnline:
         """Close the connections of all threads."""
         self._sessions.close()
 
-    def _view(self, session: Session, name: str) -> int | None:
-        row = session.connection.execute("SELECT id FROM views WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            return None
-        self._views[name] = row[0]
-        return int(row[0])
-
-    def _get_batches(self, session: Session, keys: Sequence[Key]) -> list[Value | None]:
+    def _snapshot(self, session: Session, keys: Sequence[Key]) -> list[Value | None]:
+        """The same through several queries, so inside a read transaction."""
+        execute = session.connection.execute
         entities: dict[str, list[str]] = {}
         for view, entity in keys:
             entities.setdefault(view, []).append(entity)
         found: dict[tuple[str, str], Value] = {}
-        for view, wanted in entities.items():
-            number = self._views.get(view) or self._view(session, view)
-            for start in range(0, len(wanted), _BATCH):
-                batch = wanted[start : start + _BATCH]
-                among = f"SELECT entity, time, packed FROM latest WHERE view = ? AND entity IN ({', '.join('?' * len(batch))})"
-                for entity, time, packed in session.connection.execute(among, (number, *batch)):
-                    found[view, entity] = Value(time, packed)
-        return [found.get(key) for key in keys]
+        execute("BEGIN")
+        try:
+            self._views.update(execute("SELECT name, id FROM views"))
+            for view, wanted in entities.items():
+                for start in range(0, len(wanted), _BATCH):
+                    batch = wanted[start : start + _BATCH]
+                    among = f"SELECT entity, time, packed FROM latest WHERE view = ? AND entity IN ({', '.join('?' * len(batch))})"
+                    for entity, time, packed in execute(among, (self._views.get(view), *batch)):
+                        found[view, entity] = Value(time, packed)
+        finally:
+            execute("COMMIT")
+        return [found.get((view, entity)) for view, entity in keys]

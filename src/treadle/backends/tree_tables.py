@@ -144,6 +144,7 @@ LIGHTGBM_LINKS: dict[str, Link] = {
 
 def lightgbm_trees(model: Any) -> Ensemble:
     """LGBM*: `x <= t` in float64; a NaN goes to its side, or counts as zero where training saw none. Stops at the best iteration."""
+    dump = model.booster_.dump_model()
     name, *options = str(dump.get("objective", "none")).split()
     link = LIGHTGBM_LINKS.get(name)
     slope = next((float(option.split(":")[1]) for option in options if option.startswith("sigmoid:")), 1.0)

@@ -237,10 +237,10 @@ def _decimal_comma(columns: list[pl.Series], separator: str, warnings: list[str]
 
 def _kind(unique: pl.Series, comma: bool) -> Kind | Literal["string"]:
     """The narrowest kind that all these different texts (stripped, none missing) read as."""
-    if bool(unique.str.contains(r"^[+-]?0[0-9]").any()) and not bool(unique.str.contains(r"[-/:]").any()):
-        return "string"  # 00123 is a code: as a number it would lose its zeros
     plain = parsing.plain_numbers(unique, decimal_comma=comma)
     if plain.null_count() == 0:
+        if unique.str.contains(r"^[+-]?0[0-9]").any():
+            return "string"  # 00123 is a code: as a number it would lose its zeros
         if plain.str.contains(r"[.eE]").any():
             return "number" if parsing.parse(unique, "number", decimal_comma=comma).null_count() == 0 else "string"
         # A whole number too long for 64 bits is a code, and as a float it would lose its last digits.
@@ -277,7 +277,11 @@ def _look(raw: pl.Series, comma: bool, *, is_target: bool, warnings: list[str]) 
     if kind == "integer" and is_target and bool(raw.cast(pl.String).str.strip_chars().drop_nulls().is_in(["0", "1"]).all()):
         kind = "boolean"
     values = parsing.parse(raw, "category" if kind == "string" else kind, decimal_comma=comma)
+    if kind == "integer" and values.null_count() > raw.null_count() and raw.dtype != pl.String:
+        kind, values = "string", parsing.parse(raw, "category")  # longer than 64 bits: a code
     missing, distinct = values.null_count(), values.n_unique() - (values.null_count() > 0)
+    if kind == "number" and raw.dtype.is_float() and (infinite := int(raw.is_infinite().sum())):
+        warnings.append(f"Column {name!r} is infinite in {infinite} row{'s' * (infinite != 1)}, which will be set aside.")
     if kind == "number" and is_target and bool(values.drop_nulls().is_in([0.0, 1.0]).all()):
         kind, values = "boolean", parsing.parse(raw, "boolean", decimal_comma=comma)
     if kind == "string":
@@ -344,6 +348,10 @@ def _target(column: ColumnProfile, values: pl.Series, where: str, warnings: list
         raise unfit(f"is always {values.drop_nulls()[0]!r}: there is nothing to predict.", "Give rows that also show the other outcome.")
     if column.kind == "timestamp":
         raise unfit("holds times, which are not predicted.", "Make it a number, such as the hours until then.")
+    if column.kind == "text" and column.distinct == rows - column.missing:
+        raise unfit("is different in every row.", "Choose a column whose values repeat, or a number.")
+    if column.kind == "text" and column.distinct == rows - column.missing:
+        raise unfit("is different in every row.", "Choose a column whose values repeat, or a number.")
     if column.kind == "boolean" or column.distinct == 2:
         task: Task = "binary"
     elif column.kind in ("category", "text"):
@@ -355,10 +363,10 @@ def _target(column: ColumnProfile, values: pl.Series, where: str, warnings: list
         task = "multiclass" if codes and rows >= 5 * column.distinct else "regression"
     if task == "regression":
         return TargetProfile(name, task)
-    counts = values.drop_nulls().value_counts()
-    for value, count in counts.sort("count", values.name).rows():
-        if count < 5:
-            warnings.append(f"The target {name!r} is {value!r} in {count} row{'s' * (count != 1)} only: too few to learn from.")
+    counts = values.drop_nulls().alias("value").value_counts().filter(pl.col("count") < 5).sort("count", "value")
+    if counts.height:
+        rare = ", ".join(f"{value!r} ({count})" for value, count in counts.rows())
+        warnings.append(f"The target {name!r} has values in fewer than 5 rows, too few to learn from: {rare}.")
     return TargetProfile(name, task, column.distinct)
 
 

@@ -59,8 +59,8 @@ def slug(text: str) -> str:
     'kunden-grosse-2-csv'
     """
     plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
-    words = "-".join(re.findall(r"[a-z0-9]+", plain))[:28].strip("-")
-    return words if words[:1].isalpha() else f"data-{words}".strip("-")
+    words = "-".join(re.findall(r"[a-z0-9]+", plain))
+    return (words if words[:1].isalpha() else f"data-{words}")[:28].strip("-")
 
 
 def render(found: Profile, path: str, *, project: str, rows: str, about: str) -> str:
@@ -80,9 +80,7 @@ def render(found: Profile, path: str, *, project: str, rows: str, about: str) ->
 def _contract(found: Profile) -> list[str]:
     lines = ["# What a row must be. Rows that are not are set aside with the reason.", "row = tr.Contract(", "    {"]
     if found.key is None:
-        lines.append(
-            f'        "{ROW_NUMBER}": tr.integer(ge=0, unique=True),  # no column names a row once: rows are counted from 0 as they are read'
-        )
+        lines.append(f'        "{ROW_NUMBER}": tr.integer(ge=0, unique=True),  # no column names a row: they are counted, from 0')
     for column in found.columns:
         if column.kind is not None:
             lines += _wrapped(f"        {_code(column.name)}: ", *_column(column, found), ",")
@@ -99,8 +97,14 @@ def _column(column: ColumnProfile, found: Profile) -> tuple[str, list[str]]:
     is_class = found.target is not None and column.name == found.target.name
     few = 2 <= column.distinct <= _MOST_ALLOWED and found.rows >= 10 * column.distinct
     if column.kind == "category" and column.values and (is_class or few):
-        return "tr.category", [f"isin={_tuple(column.values)}", *nullable]
+        return "tr.category", [f"isin={_allowed(column.values)}", *nullable]
     return f"tr.{column.kind}", nullable
+
+
+def _allowed(values: tuple[str, ...]) -> str:
+    """The values a category may have; on lines of their own (within a column of the contract) when they are too long for one."""
+    line = _tuple(values)
+    return line if len(line) < WIDTH - 30 else "\n".join(["(", *_filled(map(_code, values), " " * 16), " " * 12 + ")"])
 
 
 def _bounds(column: ColumnProfile) -> list[str]:
@@ -155,7 +159,8 @@ def _model(found: Profile, rows: str, variable: str) -> list[str]:
     lines += [")", "", "project.serve(model)"]
     if time:
         retrain = 'retrain=tr.on_evidence(at_most="1 per month")'
-        lines.append(f'project.watch(model, every="{time.block}", label_window="1d", {retrain})  # label_window: how long the truth may take')
+        lines.append("# label_window: how long after a prediction its truth may take to arrive.")
+        lines.append(f'project.watch(model, every="{time.block}", label_window="1d", {retrain})')
     return lines
 
 
@@ -169,18 +174,25 @@ def _derived(found: Profile) -> list[str]:
 
 def _wrapped(start: str, call: str, arguments: list[str], end: str = "", *, brackets: str = "()") -> list[str]:
     """A call in one line, or, when that is too long, with its arguments in lines of their own."""
-    opened, closed = brackets
+    opened, closed = brackets[0], brackets[1]
     line = f"{start}{call}{opened}{', '.join(arguments)}{closed}{end}"
-    if len(line) <= WIDTH:
+    if len(line) <= WIDTH and "\n" not in line:
         return [line]
     indent = " " * (len(start) - len(start.lstrip()) + 4)
-    lines, current = [], indent
-    for argument in arguments:
-        if len(current) + len(argument) + 2 > WIDTH and current.strip():
-            lines.append(current.rstrip())
-            current = indent
-        current += f"{argument}, "
-    return [f"{start}{call}{opened}", *lines, current.rstrip(), f"{indent[4:]}{closed}{end}"]
+    return [f"{start}{call}{opened}", *_filled(arguments, indent), f"{indent[4:]}{closed}{end}"]
+
+
+def _filled(items: Iterable[str], indent: str) -> list[str]:
+    """Items, each with its comma, in as few lines as hold them; one that has several lines itself begins and ends its own."""
+    lines = [indent]
+    for item in items:
+        tall = "\n" in item
+        if lines[-1].strip() and (tall or len(lines[-1]) + len(item) + 2 > WIDTH):
+            lines.append(indent)
+        lines[-1] += f"{item}, "
+        if tall:
+            lines.append(indent)
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def _comment(text: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Governance: which evidence is enough, who did what, and the story behind every prediction."""

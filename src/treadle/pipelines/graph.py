@@ -20,6 +20,7 @@ class Step:
         params: JSON values the result depends on.
         extra: objects passed along that the result does not depend on (stores, callbacks), or whose meaning `params` already says.
         code: project functions the result depends on beside `function` (for example a view's).
+        holds: says whether a stored result can still be used (for example: whether the table it names is still there).
         cached: False for a step that must run each time; what follows is still reused when its result did not change.
     """
 
@@ -29,6 +30,7 @@ class Step:
     params: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     code: Sequence[Callable[..., Any]] = ()
+    holds: Callable[[Any], bool] | None = None
     cached: bool = True
 
 

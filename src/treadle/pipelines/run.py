@@ -116,7 +116,7 @@ class Runner:
         why = ""
         found = plan.stored(key, self._ledger) if step.cached else None
         if found is not None:
-            if self._intact(found["address"]):
+            if self._usable(step, found):
                 outcome._stored[step.name] = (found["codec"], found["address"])
                 outcome.reused.append(step.name)
                 body["steps"].append({"name": step.name, "key": key, "status": "reused", "seconds": 0.0, "address": found["address"]})
@@ -156,9 +156,11 @@ class Runner:
         outcome._loaded[step.name] = value
         self._watch(Progress(step.name, "done", seconds, why))
 
-    def _intact(self, address: str) -> bool:
+    def _usable(self, step: Step, found: Record) -> bool:
         try:
-            self._blobs.verify(address)
+            if step.holds is not None:
+                return step.holds(results.load(found["codec"], self._blobs.get(found["address"])))
+            self._blobs.verify(found["address"])
         except (NotFound, Corrupt):
             return False
         return True

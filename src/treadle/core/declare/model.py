@@ -56,7 +56,7 @@ class Gate:
     function: Callable[[Mapping[str, Any]], Any] | None = None
 
 
-def enough_rows(at_least: int = 200) -> Gate:
+def enough_rows(at_least: int = 30) -> Gate:
     """The test set has at least this many rows (and, for classes, a tenth as many of the rarest class)."""
     return Gate("enough_rows", {"at_least": at_least})
 
@@ -76,7 +76,7 @@ def beats_champion(alpha: float = 0.05) -> Gate:
     return Gate("beats_champion", {"alpha": alpha})
 
 
-def certain(width: float = 0.1) -> Gate:
+def certain(width: float = 0.25) -> Gate:
     """The 95 % interval of the primary metric is no wider than `width` (for regression: relative to the metric)."""
     return Gate("certain", {"width": width})
 

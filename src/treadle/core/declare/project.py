@@ -218,7 +218,7 @@ class Project:
 
 def default_gates() -> tuple[m.Gate, ...]:
     """The evidence asked for when a project does not say."""
-    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion())
+    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion(), m.certain())
 
 
 def _checked(name: str, what: str, place: str) -> str:

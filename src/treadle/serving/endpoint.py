@@ -1,0 +1,200 @@
+"""The endpoint: rows in, answers out, whoever carries the bytes. Which version answers is the traffic's say; every answer is logged."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from treadle.core.errors import Corrupt, InvalidRequest, Unavailable
+from treadle.core.ids import new_id
+from treadle.core.schema import Field
+from treadle.features import derived, online
+from treadle.ports.model_format import ModelFormat, Scorer
+from treadle.ports.online import Key, OnlineStore
+from treadle.ports.predictions import Prediction
+from treadle.serving.encode import Encoder
+from treadle.serving.requests import Parser, fields_of
+
+_json = msgspec.json.Encoder()
+
+
+class Loaded:
+    """One model version, ready to answer."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], formats: Mapping[str, Callable[[], ModelFormat]], number: int = 0) -> None:
+        self.number = number or int(manifest.get("number", 0))
+        self.manifest = manifest
+        self.task: str = manifest["task"]
+        self.labels: list[Any] = list(manifest["labels"])
+        self.request, self.features = fields_of(manifest["signature"])
+        info = {**manifest["model"], "files": [*manifest["files"], "manifest.json"]}
+        if info["format"] not in formats:
+            raise Corrupt(f"The package is of format {info['format']!r}, which this server does not open.", where=str(folder))
+        self._scorer: Scorer = formats[info["format"]]().load(folder, info)
+        self._encoder = Encoder(info["encoder"], [f.name for f in self.features])
+        self.parser = Parser(self.request, self.features)
+        self._plan = _plan(self.features, manifest["views"])
+        self.moment_field: str | None = manifest.get("moment")
+
+    def feature_values(self, values: Mapping[str, Any], moment: int, store: OnlineStore) -> tuple[list[Any], list[str]]:
+        """The model's features for one parsed row, and the views that had nothing valid at `moment`."""
+        found: list[Any] = [None] * len(self.features)
+        missing: list[str] = []
+        for position, name in self._plan.sent:
+            found[position] = values.get(name)
+        for position, compute in self._plan.derived:
+            found[position] = compute(values)
+        if self._plan.views:
+            keys = []
+            for view in self._plan.views:
+                entity = [values.get(c) for c in view.entity]
+                keys.append(Key(view.name, "" if None in entity else online.entity_key(entity)))
+            for view, stored in zip(self._plan.views, store.get_many(keys), strict=True):
+                ready = online.read(stored, moment)
+                if ready is None:
+                    missing.append(view.name)
+                for position, name, index in view.features:
+                    found[position] = values[name] if name in values else None if ready is None else ready[index]
+        return found, missing
+
+    def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Probabilities (n, classes) or numbers (n, 1) for rows of feature values. Raises Corrupt when the model answers nonsense."""
+        outputs = self._scorer.score(self._encoder.matrix(rows))
+        if outputs.shape != (len(rows), max(1, len(self.labels))) or not np.isfinite(outputs).all():
+            raise Corrupt(f"Version {self.number} answered with shape {outputs.shape} or values that are not finite.")
+        return outputs
+
+
+@dataclass(frozen=True)
+class _View:
+    name: str
+    entity: tuple[str, ...]
+    features: tuple[tuple[int, str, int], ...]  # (position in the model's features, name, position in the stored value)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    sent: list[tuple[int, str]]
+    derived: list[tuple[int, Callable[[Mapping[str, Any]], float | None]]]
+    views: list[_View]
+
+
+def _plan(features: Sequence[Field], views: Mapping[str, Mapping[str, Any]]) -> _Plan:
+    position = {f.name: i for i, f in enumerate(features)}
+    return _Plan(
+        [(i, f.name) for i, f in enumerate(features) if f.source == "request"],
+        [(i, derived.function(f.rule)) for i, f in enumerate(features) if f.source == "derived"],
+        [
+            _View(name, tuple(v["entity"]), tuple((position[f], f, i) for i, f in enumerate(v["features"]) if f in position))
+            for name, v in views.items()
+        ],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Who answers: immutable, so that a swap is one assignment and no request sees half of it."""
+
+    champion: Loaded | None
+    challenger: Loaded | None = None
+    stage: str = "none"
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller gets for one row, and what is logged of it."""
+
+    body: dict[str, Any]
+    entry: Prediction
+
+
+class Endpoint:
+    """Answers rows of one model.
+
+    Args:
+        now: the present in microseconds since 1970 UTC, for rows that do not say their own moment.
+    """
+
+    def __init__(self, model: str, store: OnlineStore, now: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self.model = model
+        self.traffic = Traffic(None)
+        self.store = store
+        self._now = now
+
+    def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None) -> list[Answer]:
+        """Answer rows. All are checked before any is answered.
+
+        Raises: InvalidRequest naming the row and its fields; Unavailable when nothing is deployed or the model was stopped.
+        """
+        begun = time.perf_counter_ns()
+        traffic = self.traffic
+        champion = traffic.champion
+        if champion is None or traffic.stage == "stopped":
+            raise Unavailable(f"Model {self.model!r} does not answer: {'it was stopped' if champion else 'no version is loaded'}.")
+        if not rows:
+            raise InvalidRequest("There are no rows.", hint="Send one object of fields, or {'rows': [{...}, ...]}.")
+        parsed = [champion.parser.parse(row, f"row {i}" if len(rows) > 1 else "") for i, row in enumerate(rows)]
+        now = self._now()
+        field = champion.moment_field
+        moments = [now if field is None or values.get(field) is None else int(values[field]) for values in parsed]
+        for values, moment in zip(parsed, moments):
+            if field is not None:
+                values[field] = moment
+        looked_up = [champion.feature_values(values, moment, self.store) for values, moment in zip(parsed, moments)]
+        outputs = champion.outputs([features for features, _ in looked_up])
+        other: np.ndarray | None = None
+        challenger = traffic.challenger
+        if challenger is not None:
+            same = challenger.features == champion.features
+            other = challenger.outputs(
+                [f for f, _ in looked_up] if same else [challenger.feature_values(v, m, self.store)[0] for v, m in zip(parsed, moments)]
+            )
+        micros = (time.perf_counter_ns() - begun) // 1000 // len(rows)
+        answers = []
+        for i, values in enumerate(parsed):
+            id = ids[i] if ids else new_id("p")
+            canary = challenger is not None and traffic.stage == "canary" and share_of(id) < traffic.share
+            version, output, unheard = champion, outputs[i], other[i] if other is not None else None
+            if canary and challenger is not None and other is not None:
+                version, output, unheard = challenger, other[i], outputs[i]
+            silent = champion if canary else challenger
+            features, missing = looked_up[i]
+            entry = Prediction(
+                id, self.model, moments[i], now, version.number, "canary" if canary else "champion", tuple(output.tolist()),
+                silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
+                _json.encode(values), _json.encode(features), micros,
+            )  # fmt: skip
+            answers.append(Answer(_body(entry, version, missing), entry))
+        return answers
+
+
+def _body(entry: Prediction, version: Loaded, missing: list[str]) -> dict[str, Any]:
+    body: dict[str, Any] = {"id": entry.id, "model": entry.model, "version": version.number}
+    if version.task == "regression":
+        body["prediction"] = entry.output[0]
+    else:
+        best = max(range(len(entry.output)), key=entry.output.__getitem__)
+        body["prediction"] = version.labels[best]
+        if version.task == "binary":
+            body["probability"] = entry.output[1]
+        body["probabilities"] = {_label(label): p for label, p in zip(version.labels, entry.output)}
+    if missing:
+        body["missing"] = missing
+    return body
+
+
+def _label(label: Any) -> str:
+    return label if isinstance(label, str) else _json.encode(label).decode()
+
+
+def share_of(id: str) -> float:
+    """A number in [0, 1) that depends on nothing but the id: the same request is always on the same side of a split."""
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=7).digest(), "big") / 2**56

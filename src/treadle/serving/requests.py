@@ -1,0 +1,157 @@
+"""From a request's fields to typed values: checked one by one, with a reason for each that does not fit."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from treadle.core.errors import InvalidRequest
+from treadle.core.schema import Field
+
+Check = Callable[[Any], Any]
+MICROS = 1_000_000
+
+
+class _Bad(Exception):
+    """Why a value does not fit."""
+
+
+class Parser:
+    """Checks the fields of one row against a model's signature.
+
+    Args:
+        request: the fields a caller may send.
+        features: the model's features; those from views may be sent too, and then are not looked up.
+    """
+
+    def __init__(self, request: Sequence[Field], features: Sequence[Field]) -> None:
+        self._checks: dict[str, tuple[Check, bool]] = {f.name: (_check(f), f.nullable) for f in request}
+        self._optional = {f.name: _check(f) for f in features if f.source == "view" and f.name not in self._checks}
+        self._required = [f.name for f in request if not f.nullable]
+        self._names = sorted({*self._checks, *self._optional})
+
+    def parse(self, row: Any, where: str = "") -> dict[str, Any]:
+        """Typed values by field: numbers as float, moments as microseconds since 1970 UTC, missing as None.
+
+        Raises: InvalidRequest with a reason for every field that does not fit.
+        """
+        if not isinstance(row, dict):
+            raise InvalidRequest("A row is a JSON object of fields.", where=where or None)
+        values: dict[str, Any] = {}
+        bad: dict[str, str] = {}
+        for name, value in row.items():
+            known = self._checks.get(name)
+            if known is None:
+                check = self._optional.get(name)
+                if check is None:
+                    close = difflib.get_close_matches(name, self._names, 1)
+                    bad[name] = "is not a field of this model" + (f"; did you mean {close[0]!r}?" if close else "")
+                    continue
+                nullable = True
+            else:
+                check, nullable = known
+            if value is None:
+                if not nullable:
+                    bad[name] = "is missing"
+                values[name] = None
+                continue
+            try:
+                values[name] = check(value)
+            except _Bad as reason:
+                bad[name] = str(reason)
+        for name in self._required:
+            if name not in row:
+                bad[name] = "is missing"
+        if bad:
+            first = next(iter(bad.items()))
+            raise InvalidRequest(
+                f"Field {first[0]!r} {first[1]}" + (f" (and {len(bad) - 1} more)." if len(bad) > 1 else "."), where=where or None, fields=bad
+            )
+        return values
+
+
+def _check(field: Field) -> Check:
+    if field.kind in ("number", "integer"):
+        return _number(field)
+    if field.kind == "boolean":
+        return _boolean
+    if field.kind == "timestamp":
+        return moment
+    return _text
+
+
+def _number(field: Field) -> Check:
+    low, high, whole = field.ge, field.le, field.kind == "integer"
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _Bad(f"must be a number, not {_shown(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise _Bad("is too large for a number") from None
+        if not math.isfinite(number):
+            raise _Bad("must be a finite number")
+        if whole and number != math.floor(number):
+            raise _Bad(f"must be a whole number, not {_shown(value)}")
+        if low is not None and number < low:
+            raise _Bad(f"must be at least {low:g}, not {_shown(value)}")
+        if high is not None and number > high:
+            raise _Bad(f"must be at most {high:g}, not {_shown(value)}")
+        return number
+
+    return check
+
+
+def _boolean(value: Any) -> float:
+    if not isinstance(value, bool):
+        raise _Bad(f"must be true or false, not {_shown(value)}")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        if len(value) > 10_000:
+            raise _Bad("is longer than 10,000 characters")
+        return value
+    raise _Bad(f"must be text, not {_shown(value)}")
+
+
+def moment(value: Any) -> int:
+    """ISO 8601 text (UTC unless it says otherwise) or seconds since 1970, as microseconds since 1970."""
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}") from None
+        parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+        return micros(parsed)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 2e11:
+        return int(value * MICROS)
+    raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly (a float of seconds would round)."""
+    since = moment - _EPOCH
+    return (since.days * 86400 + since.seconds) * MICROS + since.microseconds
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def fields_of(signature: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
+    """(request fields, features) of a package's signature."""
+
+    def read(entries: Sequence[Mapping[str, Any]]) -> list[Field]:
+        return [Field(**{k: tuple(v) if k == "rule" else v for k, v in entry.items()}) for entry in entries]
+
+    return read(signature["request"]), read(signature["features"])
