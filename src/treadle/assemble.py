@@ -104,7 +104,7 @@ class Workspace:
     @property
     def threads(self) -> int:
         """How many threads a training may use."""
-        return int(self.settings["threads"]) or os.cpu_count() or 1
+        return int(self.settings["threads"]) or max(1, (os.cpu_count() or 1) // 2)
 
     @cached_property
     def actor(self) -> str:

@@ -230,8 +230,6 @@ def _train(
 
     from treadle.training import estimators
     from treadle.training.search import Trial, search
-    from treadle.training.split import split
-    from treadle.training.target import target_of
 
     target, parts = _target_and_parts(model, rows, as_of)
     frame = rows[parts.search]

@@ -73,9 +73,7 @@ def _numbers(transformer: Any, columns: list[str]) -> list[dict[str, Any]]:
             scale = scale if step.scale_ is None else step.scale_
         elif not (isinstance(step, str) and step == "passthrough") and not (kind == "FunctionTransformer" and step.func is None):
             raise CannotConvert(f"{kind} of {', '.join(columns)} is not an encoder serving knows.", hint="Compute the feature in a view instead.")
-    return [
-        {"name": name, "kind": "number", "fill": fill[i], "mean": float(mean[i]), "scale": float(scale[i])} for i, name in enumerate(columns)
-    ]
+    return [{"name": name, "kind": "number", "fill": fill[i], "mean": float(mean[i]), "scale": float(scale[i])} for i, name in enumerate(columns)]
 
 
 def _categories(transformer: Any, columns: list[str]) -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ class MemoryPredictions:
         truths = [(canonical(outcome.value).decode(), outcome) for outcome in outcomes]
         with self._lock:
             for prediction in predictions:
-                if self._predictions.setdefault(prediction.id, prediction) is prediction:
+                if prediction.id not in self._predictions:
+                    self._predictions[prediction.id] = prediction
                     self._by_model.setdefault(prediction.model, []).append(prediction)
             for text, outcome in truths:
                 stored = Outcome(outcome.prediction, json.loads(text), outcome.known, outcome.source)

@@ -31,13 +31,14 @@ def floor32(threshold: Any) -> np.ndarray:
     exact = np.asarray(threshold, dtype=np.float64)
     with np.errstate(over="ignore"):
         near = exact.astype(np.float32)
-    return np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
+        return np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def below32(threshold: Any) -> np.ndarray:
     """The largest float32 below each threshold: for every float32 x, `x < t` is `x <= below32(t)`."""
     floor = floor32(threshold)
-    return np.where(floor == np.asarray(threshold, dtype=np.float64), np.nextafter(floor, np.float32(-np.inf)), floor)
+    with np.errstate(over="ignore"):
+        return np.where(floor == np.asarray(threshold, dtype=np.float64), np.nextafter(floor, np.float32(-np.inf)), floor)
 
 
 @dataclass(frozen=True)

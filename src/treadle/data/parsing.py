@@ -203,7 +203,8 @@ def read_strings(path: Path, *, separator: str = ",", null_values: Sequence[str]
 def missing_as_null(frame: pl.DataFrame, null_values: Sequence[str]) -> pl.DataFrame:
     """The frame of text with empty cells and these spellings null, and without the rows that then hold nothing."""
     spellings = pl.Series([*{"", *null_values}], dtype=pl.String).implode()
-    frame = frame.with_columns(pl.when(~pl.col(c).str.strip_chars().is_in(spellings)).then(pl.col(c)).alias(c) for c in frame.columns)
+    # Series and not pl.col(name): a column may be called '*' or '^a$', which Polars would take as a pattern of names.
+    frame = frame.with_columns([_keep(column, ~column.str.strip_chars().is_in(spellings)) for column in frame])
     return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
 
 

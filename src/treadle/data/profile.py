@@ -350,8 +350,6 @@ def _target(column: ColumnProfile, values: pl.Series, where: str, warnings: list
         raise unfit("holds times, which are not predicted.", "Make it a number, such as the hours until then.")
     if column.kind == "text" and column.distinct == rows - column.missing:
         raise unfit("is different in every row.", "Choose a column whose values repeat, or a number.")
-    if column.kind == "text" and column.distinct == rows - column.missing:
-        raise unfit("is different in every row.", "Choose a column whose values repeat, or a number.")
     if column.kind == "boolean" or column.distinct == 2:
         task: Task = "binary"
     elif column.kind in ("category", "text"):

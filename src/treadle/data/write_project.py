@@ -68,8 +68,9 @@ def render(found: Profile, path: str, *, project: str, rows: str, about: str) ->
     variable = rows.replace("-", "_")
     variable = f"{variable}_rows" if keyword.iskeyword(variable) or variable in _TAKEN else variable
     goal = f"predict {_prose(found.target.name)}" if found.target else "describe the data"
-    where = f"{'' if found.target is None else 'Predict ' + _prose(found.target.name) + ' from '}{_prose(Path(path).name)}"
-    head = [f'"""{where[:1].upper()}{where[1:]}.', "", *textwrap.wrap(about, WIDTH), '"""', "", "import treadle as tr", ""]
+    file = _prose(Path(path).name)
+    title = f"Predict {_prose(found.target.name)} from {file}." if found.target else f"What {file} holds."
+    head = [f'"""{title}', "", *textwrap.wrap(about, WIDTH), '"""', "", "import treadle as tr", ""]
     owner = f'project = tr.Project({_code(project)}, owner="me", goal={_code(goal)})  # owner: who answers for it'
     doubts = [line for w in found.warnings for line in _comment(f"Look at this: {w}")]
     parts = [*head, owner, "", *doubts, *([""] if doubts else []), *_contract(found), "", *_dataset(found, path, rows, variable)]

@@ -17,6 +17,7 @@ from treadle.core.errors import DataError, ProjectError
 
 AT, UNTIL = "__at__", "__until__"
 _ROW = "__join_row__"
+MOST_STEPS = 64
 
 
 def history(view: View, source: pl.DataFrame) -> pl.DataFrame:
@@ -54,18 +55,34 @@ def known_at(view: View, values: pl.DataFrame, moment: object) -> pl.DataFrame:
 
 
 def _windows(view: View, source: pl.DataFrame) -> pl.DataFrame:
-    """Aggregates on a grid: the value at g is over rows whose truth became known in (g - window, g]; it holds until the next grid point."""
+    """Aggregates on a grid: the value at g is over rows whose truth became known in (g - window, g]; it holds until the next grid point.
+
+    Each row is repeated for the window/every grid points it counts for. (Polars' group_by_dynamic is not used: it leaves out the windows that
+    begin before an entity's first row, and so says nothing of it for a whole window.)
+    """
     assert view.window is not None
     assert view.every is not None
     known = view.source.known_time or view.source.event_time
     assert known is not None
-    if view.window % view.every != timedelta(0):
-        raise ProjectError(f"window={view.window} is not a multiple of every={view.every}.", where=f"view {view.name!r} ({view.place})")
-    usable = source.filter(pl.col(known).is_not_null()).sort(known)
-    grid = usable.group_by_dynamic(
-        known, every=view.every, period=view.window, closed="right", label="right", group_by=list(view.entity), start_by="window"
-    ).agg(**{name: aggregate for name, aggregate in view.aggregates.items()})
-    return grid.rename({known: AT}).with_columns(**{UNTIL: pl.col(AT) + view.every}).sort(AT, *view.entity)
+    where = f"view {view.name!r} ({view.place})"
+    steps, rest = divmod(view.window, view.every)
+    if rest != timedelta(0) or steps > MOST_STEPS:
+        raise ProjectError(
+            f"window={view.window} is not a multiple of every={view.every}, at most {MOST_STEPS} times it.", where=where, hint="For example window='7d', every='6h'."
+        )
+    needed = sorted({*view.entity, known, *(c for e in view.aggregates.values() for c in e.meta.root_names())})
+    missing = [c for c in needed if c not in source.columns]
+    if missing:
+        raise DataError(f"Column {missing[0]!r} is missing.", where=where, hint=f"It has: {source.columns}.")
+    every = int(view.every.total_seconds() * 1_000_000)
+    micros = pl.col(known).cast(pl.Int64)
+    first = ((micros + (every - 1)) // every) * every  # the first grid point at or after the moment it became known
+    spread = source.lazy().select(needed).filter(pl.col(known).is_not_null()).with_columns(
+        pl.concat_list([first + i * every for i in range(steps)]).alias(AT)
+    )
+    grid = spread.explode(AT).group_by(*view.entity, AT).agg(**dict(view.aggregates)).collect()
+    at = pl.col(AT).cast(pl.Datetime("us", "UTC"))
+    return grid.with_columns(at.alias(AT), (at + view.every).alias(UNTIL)).sort(AT, *view.entity)
 
 
 def _latest(view: View, frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,16 +1,17 @@
 """What a function means: a digest of its code and of all project code it reaches, blind to comments, formatting and docstrings.
 
 A cached result may be reused only while this digest stands. Reached are the functions, classes, constants and modules that the code names,
-as long as they belong to the project folder or to Treadle; third-party packages count by their version.
+as long as they belong to the project folder. Third-party packages count by their version, Treadle's own modules by their files.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
+import dis
 import hashlib
 import importlib.metadata
 import inspect
+import re
 import sys
 import textwrap
 import types
@@ -20,17 +21,18 @@ from pathlib import Path
 from typing import Any
 
 _HOUSE = str(Path(__file__).resolve().parents[1])
+_IMPORT = re.compile(r"^\s*from (treadle[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 def meaning(function: Callable[..., Any], roots: Iterable[Path] = ()) -> dict[str, str]:
     """Name of everything the function reaches to the digest of what it says.
 
     Args:
-        roots: folders whose code counts as the project's own; Treadle's own code always does.
+        roots: folders whose code counts as the project's own.
     Returns: for example {'features.clean_times': 'a1b2...', 'package:polars': '2.1.0'}.
     """
     found: dict[str, str] = {}
-    folders = (_HOUSE, *(str(Path(r).resolve()) for r in roots))
+    folders = tuple(str(Path(r).resolve()) for r in roots)
     _reach(function, folders, found, set())
     return dict(sorted(found.items()))
 
@@ -85,8 +87,8 @@ def _names(function: types.FunctionType, folders: tuple[str, ...], found: dict[s
                 _module_attributes(value, function.__code__, folders, found, seen)
             else:
                 _value(f"{function.__module__}.{name}", value, folders, found, seen)
-        elif not hasattr(builtins, name) and name in sys.modules:
-            _package(name, found)
+    for module in _local_imports(function.__code__):
+        _imported(module, folders, found)
 
 
 def _module_attributes(module: types.ModuleType, code: types.CodeType, folders: tuple[str, ...], found: dict[str, str], seen: set[int]) -> None:
@@ -102,6 +104,9 @@ def _module_attributes(module: types.ModuleType, code: types.CodeType, folders: 
 def _value(name: str, value: Any, folders: tuple[str, ...], found: dict[str, str], seen: set[int]) -> None:
     if isinstance(value, types.FunctionType | type | types.ModuleType | types.MethodType | partial):
         _reach(value, folders, found, seen)
+    elif isinstance(value, list | tuple | dict) and any(callable(v) for v in (value.values() if isinstance(value, dict) else value)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            _value(name, entry, folders, found, seen)
     elif value is None or isinstance(value, str | int | float | bool | bytes | tuple | list | dict | set | frozenset):
         found[name] = hashlib.sha256(repr(sorted(value, key=repr) if isinstance(value, set | frozenset) else value).encode()).hexdigest()[:16]
 
@@ -115,13 +120,55 @@ def _all_names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+@cache
+def _local_imports(code: types.CodeType) -> tuple[str, ...]:
+    """Modules that a function imports inside its body."""
+    found = [i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME"]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.extend(_local_imports(constant))
+    return tuple(dict.fromkeys(found))
+
+
+def _imported(module: str, folders: tuple[str, ...], found: dict[str, str]) -> None:
+    """A module imported inside a function counts whole: it may not be loaded now, so what is used of it cannot be seen."""
+    file = next((f for folder in folders for f in (Path(folder) / (module.replace(".", "/") + ".py"),) if f.is_file()), None)
+    if file is not None:
+        found[f"module:{module}"] = hashlib.sha256(_normal(file.read_text("utf-8")).encode()).hexdigest()[:16]
+    else:
+        _package(module, found)
+
+
 def _package(module: str | None, found: dict[str, str]) -> None:
     top = (module or "").split(".")[0]
-    if not top or top in sys.stdlib_module_names or top == "treadle":
+    if top == "treadle":
+        found[f"treadle:{module}"] = house(str(module))
+        return
+    if not top or top in sys.stdlib_module_names:
         return
     version = _version(top)
     if version:
         found[f"package:{top}"] = version
+
+
+@cache
+def house(module: str) -> str:
+    """A digest of one of Treadle's own modules and those it imports: an upgrade of Treadle makes stale what it may have changed."""
+    seen: dict[str, bytes] = {}
+    stack = [module]
+    while stack:
+        name = stack.pop()
+        if name in seen or not name.startswith("treadle"):
+            continue
+        path = Path(_HOUSE, *name.split(".")[1:])
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if not file.is_file():  # `from module import name`: the name is not a module
+            continue
+        seen[name] = file.read_bytes()
+        for package, names in _IMPORT.findall(seen[name].decode()):
+            stack.append(package)
+            stack.extend(f"{package}.{n.strip().split(' ')[0]}" for n in names.strip("() ").split(","))
+    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
 @cache
@@ -139,7 +186,16 @@ def _source_digest(thing: types.FunctionType | type) -> str:
     except (OSError, TypeError, SyntaxError):
         code = getattr(thing, "__code__", None)
         return hashlib.sha256(repr((code.co_code, code.co_consts, code.co_names) if code else thing).encode()).hexdigest()[:16]
+    return hashlib.sha256(_dumped(tree).encode()).hexdigest()[:16]
+
+
+def _normal(source: str) -> str:
+    return _dumped(ast.parse(source))
+
+
+def _dumped(tree: ast.AST) -> str:
+    """A syntax tree as text, without docstrings and places."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree, annotate_fields=False, include_attributes=False).encode()).hexdigest()[:16]
+    return ast.dump(tree, annotate_fields=False, include_attributes=False)

@@ -142,6 +142,9 @@ class Journal:
                 self._queue.extendleft(reversed(kept))
                 if kept and time.monotonic() >= self._give_up:
                     self._ended = True
+                    for entry in self._queue:
+                        if entry.flushed is not None:
+                            entry.flushed.set()
                     return
 
     def _take(self, pause: float) -> list[_Entry]:

@@ -69,9 +69,6 @@ class Project:
             _checked(name, "data set", place), source, names(key), event_time, known_time, contract, dict(exclude or {}),
             owner or self.owner, description, place,
         )  # fmt: skip
-        if contract:
-            for column in (*declared.key, *filter(None, (event_time, known_time))):
-                _known(column, contract.columns, f"Data set {name!r} names column", place)
         return _add(self.datasets, name, declared, "data set", place)
 
     def view(
@@ -109,9 +106,6 @@ class Project:
                 _checked(view_name, "view", place), source, names(entity), columns, aggregates, function,
                 optional_span(window), optional_span(every), optional_span(ttl), owner or self.owner, description, place,
             )  # fmt: skip
-            if source.contract:
-                for column in (*declared.entity, *(columns if function is None else ())):
-                    _known(column, source.contract.columns, f"View {view_name!r} names column", place)
             return _add(self.views, view_name, declared, "view", place)
 
         if name:
@@ -160,9 +154,6 @@ class Project:
             raise ProjectError(f"Model {name!r} has neither inputs nor views.", where=place)
         needed = [c for i in inputs for c in (i.columns if isinstance(i, Derived) else (i,))]
         needed += [c for v in views for c in v.entity] + [target, *slices]
-        if rows.contract:
-            for column in needed:
-                _known(column, rows.contract.columns, f"Model {name!r} names column", place)
         if target in needed[: -1 - len(slices)]:
             raise ProjectError(f"Model {name!r} uses its target {target!r} as an input.", where=place, hint="Remove it from inputs.")
         if views and not rows.event_time:
@@ -225,12 +216,6 @@ def _checked(name: str, what: str, place: str) -> str:
     if not isinstance(name, str) or len(name) > 60 or not _NAME.fullmatch(name):
         raise ProjectError(f"{name!r} is not a name for a {what}.", where=place, hint="Use lower-case words joined by '-' or '_'.")
     return name
-
-
-def _known(column: str, columns: Mapping[str, Any], who: str, place: str) -> None:
-    if column not in columns:
-        close = ", ".join(sorted(columns))
-        raise ProjectError(f"{who} {column!r}, which its contract does not have.", where=place, hint=f"The contract has: {close}.")
 
 
 def _add(table: dict[str, T], name: str, declared: T, what: str, place: str) -> T:

@@ -1,0 +1,51 @@
+"""A process that logs predictions is killed at any moment: what it had acknowledged is there, and no call is there in part."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from treadle.backends.sqlite_predictions import SqlitePredictions
+from treadle.testing.predictions_contract import read
+
+WRITER = """
+import sys
+from treadle.backends.sqlite_predictions import SqlitePredictions
+from treadle.ports.predictions import Outcome, Prediction
+
+path, life, durable = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
+log = SqlitePredictions(path)
+call = 0
+while True:
+    ids = [f"{life}-{call}-{i}" for i in range(7)]
+    predictions = [Prediction(id, "late", call, call, 1, "champion", (0.5,), 0, (), b"{}", b"[]" * 50, 9) for id in ids]
+    log.write(predictions, [Outcome(id, True, call) for id in ids], durable=durable)
+    print(call, flush=True)
+    call += 1
+"""
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_every_acknowledged_prediction_and_outcome_outlives_kill_9(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "p.db"
+    acknowledged: set[str] = set()
+    for life in range(3):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(life), str(durable)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(5)]
+        time.sleep(random.uniform(0.01, 0.15))
+        child.send_signal(signal.SIGKILL)
+        lines += child.communicate()[0].splitlines()
+        acknowledged |= {f"{life}-{int(line)}-{i}" for line in lines for i in range(7)}
+
+        found = {p.id: outcome for p, outcome in read(SqlitePredictions(path))}
+        assert acknowledged <= found.keys()
+        assert all(outcome is not None for outcome in found.values())
+        assert len(found) % 7 == 0
+    assert len(acknowledged) >= 3 * 5 * 7
