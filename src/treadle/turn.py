@@ -89,6 +89,7 @@ def build(
         "train", _train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
         {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}"}, makers,
     )  # fmt: skip
+    steps["settings"] = Step("settings", _settings, {"trained": "train"})
     steps["evaluate"] = Step(
         "evaluate", _evaluate, {"rows": "rows", "trained": "train", "signature": "signature"},
         {"learning": plain(learning), "as_of": time_cut, "champion": champion["package"]["digest"] if champion else ""},
@@ -104,7 +105,7 @@ def build(
     )  # fmt: skip
     steps["register"] = Step(
         "register", _register,
-        {"package": "package", "evaluation": "evaluate", "verdict": "verdict", "trained": "train", "signature": "signature",
+        {"package": "package", "evaluation": "evaluate", "verdict": "verdict", "trained": "settings",
          **{f"version_{i}": f"data:{d.name}" for i, d in enumerate(_datasets(model))}},
         {"as_of": time_cut}, {**live, "ws": ws, "cause": dict(cause)}, cached=False,
     )  # fmt: skip
@@ -262,6 +263,13 @@ def _train(
     }  # fmt: skip
 
 
+def _settings(trained: dict[str, Any]) -> dict[str, Any]:
+    """What was trained, without the fitted model: so that a turn with nothing to do loads no training library."""
+    target = trained["target"]
+    kept = {k: trained[k] for k in ("family", "rows", "group", "split", "trained_to")}
+    return {**kept, "params": plain(trained["params"]), "task": target.task, "labels": plain(list(target.labels))}
+
+
 def _evaluate(
     rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, champion: str, model: Model,
     ledger: Ledger, load_champion: Callable[[], Loaded] | None,
@@ -345,7 +353,7 @@ def _write_reference(folder: Path, loaded: Loaded, model: Model, training: pl.Da
 
 
 def _register(
-    package: dict[str, Any], evaluation: dict[str, Any], verdict: dict[str, Any], trained: dict[str, Any], signature: dict[str, Any], as_of: str,
+    package: dict[str, Any], evaluation: dict[str, Any], verdict: dict[str, Any], trained: dict[str, Any], as_of: str,
     model: Model, ws: Workspace, cause: dict[str, Any], **data_versions: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     taken = [versions.Version(**v) for v in data_versions.values()]
@@ -354,7 +362,7 @@ def _register(
         "project": ws.project.name, "status": "approved" if verdict["passed"] else "refused",
         "key": digest([package["digest"], verdict, as_of, [v.id for v in taken]]),
         "package": {"files": package["files"], "digest": package["digest"]}, "format": package["format"], "parity": package["parity"],
-        "family": trained["family"], "params": plain(trained["params"]), "task": trained["target"].task, "labels": plain(list(trained["target"].labels)),
+        "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
         "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
         "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken}, "run": run.id if run else "",
         "code": code_state(ws.folder), "environment": environment(), "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,

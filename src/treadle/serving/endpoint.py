@@ -127,6 +127,7 @@ class Endpoint:
         self.model = model
         self.traffic = Traffic(None)
         self.store = store
+        self.challenger_failures = 0
         self._now = now
 
     def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None) -> list[Answer]:
@@ -153,10 +154,13 @@ class Endpoint:
         other: np.ndarray | None = None
         challenger = traffic.challenger
         if challenger is not None:
-            same = challenger.features == champion.features
-            other = challenger.outputs(
-                [f for f, _ in looked_up] if same else [challenger.feature_values(v, m, self.store)[0] for v, m in zip(parsed, moments)]
-            )
+            try:
+                same = challenger.features == champion.features
+                other = challenger.outputs(
+                    [f for f, _ in looked_up] if same else [challenger.feature_values(v, m, self.store)[0] for v, m in zip(parsed, moments)]
+                )
+            except Exception:  # whatever a challenger does, the caller gets the champion's answer; the failure counts against it
+                self.challenger_failures += len(rows)
         micros = (time.perf_counter_ns() - begun) // 1000 // len(rows)
         answers = []
         for i, values in enumerate(parsed):
@@ -165,10 +169,10 @@ class Endpoint:
             version, output, unheard = champion, outputs[i], other[i] if other is not None else None
             if canary and challenger is not None and other is not None:
                 version, output, unheard = challenger, other[i], outputs[i]
-            silent = champion if canary else challenger
+            silent = champion if version is challenger else challenger if other is not None else None
             features, missing = looked_up[i]
             entry = Prediction(
-                id, self.model, moments[i], now, version.number, "canary" if canary else "champion", tuple(output.tolist()),
+                id, self.model, moments[i], now, version.number, "champion" if version is champion else "canary", tuple(output.tolist()),
                 silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
                 _json.encode(values), _json.encode(features), micros,
             )  # fmt: skip

@@ -88,14 +88,14 @@ class TablesContract:
                 tables.scan(address)
 
     def test_another_process_gives_equal_rows_the_same_address(self, tables: Tables, tmp_path: Path) -> None:
-        here = tables.write(flights(300_000))
+        here = tables.write(pl.concat([flights()] * 200))  # more rows than one row group holds
         kind = type(self)
         code = (
             "import importlib.util, sys, pathlib\n"
             "spec = importlib.util.spec_from_file_location('contract_test', sys.argv[1]); module = importlib.util.module_from_spec(spec)\n"
             "spec.loader.exec_module(module)\n"
-            "from treadle.testing.tables_contract import flights\n"
-            "print(getattr(module, sys.argv[2])().make(pathlib.Path(sys.argv[3])).write(flights(300_000)))\n"
+            "import polars as pl; from treadle.testing.tables_contract import flights\n"
+            "print(getattr(module, sys.argv[2])().make(pathlib.Path(sys.argv[3])).write(pl.concat([flights()] * 200)))\n"
         )
         file = sys.modules[kind.__module__].__file__
         assert file is not None

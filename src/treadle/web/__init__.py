@@ -1,0 +1,1 @@
+"""The web: the endpoint's HTTP interface and the console."""

@@ -1,0 +1,69 @@
+"""What the in-process executor promises beyond the port: it captures its own thread and leaves the world as it was."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+
+import pytest
+
+from treadle.backends.inprocess import InProcessExecutor
+
+
+def test_the_standard_streams_and_handlers_are_as_before_even_after_an_error() -> None:
+    before = (sys.stdout, sys.stderr, list(logging.getLogger().handlers))
+    with pytest.raises(ZeroDivisionError):
+        InProcessExecutor().run(lambda: 1 / 0, {}, log=lambda line: None)
+    assert (sys.stdout, sys.stderr, list(logging.getLogger().handlers)) == before
+
+
+def test_a_run_inside_a_run_keeps_its_lines_to_itself() -> None:
+    executor = InProcessExecutor()
+    outer: list[str] = []
+    inner: list[str] = []
+
+    def work() -> None:
+        print("outer before")
+        executor.run(print, {"sep": ""}, log=inner.append)
+        print("outer after")
+
+    executor.run(work, {}, log=outer.append)
+    assert outer == ["outer before", "outer after"]
+    assert inner == [""]
+
+
+def test_runs_that_overlap_in_time_do_not_mix_and_restore_the_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout
+    executor = InProcessExecutor()
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+    lines: dict[str, list[str]] = {"first": [], "second": []}
+
+    def first() -> None:
+        first_in.set()
+        second_in.wait(10)
+        print("first")
+        logging.getLogger("x").warning("first")
+
+    def second() -> None:
+        first_in.wait(10)
+        second_in.set()
+        first_out.wait(10)
+        print("second")
+        logging.getLogger("x").warning("second")
+
+    def run_first() -> None:
+        executor.run(first, {}, log=lines["first"].append)
+        first_out.set()
+
+    threads = [threading.Thread(target=run_first), threading.Thread(target=executor.run, args=(second, {}), kwargs={"log": lines["second"].append})]
+    for thread in threads:
+        thread.start()
+    first_in.wait(10)
+    second_in.wait(10)
+    print("from the main thread")
+    for thread in threads:
+        thread.join()
+    assert lines == {"first": ["first", "WARNING x: first"], "second": ["second", "WARNING x: second"]}
+    assert sys.stdout is before
+    assert capsys.readouterr().out == "from the main thread\n"
