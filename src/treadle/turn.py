@@ -52,6 +52,7 @@ def turn(
     settings: Mapping[str, Any] | None = None,
     champion: Record | None = None,
     until: str = "",
+    also: Sequence[str] = (),
 ) -> Outcome:
     """Run all steps for a model.
 
@@ -59,11 +60,12 @@ def turn(
         as_of: train and test only on rows whose truth was known by then.
         settings: {'family', 'params'} to train with instead of searching.
         champion: the version to compare with on the same rows.
+        until, also: run only up to these steps.
     """
     mark_interrupted(ws.ledger, ws.clock)
     about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", **{"code": code_state(ws.folder)}}
     steps = build(ws, model, as_of=as_of, settings=settings, champion=champion, cause=cause)
-    return ws.runner().run(f"{ws.project.name}.{model.name}", steps, cause=cause, about=about, id=run_id, until=until)
+    return ws.runner().run(f"{ws.project.name}.{model.name}", steps, cause=cause, about=about, id=run_id, until=(until, *also) if until else ())
 
 
 def build(

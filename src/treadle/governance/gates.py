@@ -88,14 +88,20 @@ def _beats(name: str, other: str) -> Callable[[Mapping[str, Any], Evaluation], F
 
 
 def _certain(options: Mapping[str, Any], e: Evaluation) -> Finding:
-    metric = e["metrics"]["model"][e["primary"]]
-    if metric["low"] is None or metric["high"] is None or metric["value"] is None:
-        return Finding("certain", False, f"{e['primary']} cannot be computed on these test rows", {})
-    width = metric["high"] - metric["low"]
-    if e["task"] == "regression":
-        width /= max(abs(metric["value"]), 1e-12)
+    # A model that always says the same has an AUC of 0.5 without any spread; its accuracy shows how little so few rows tell.
+    names = [e["primary"], *(["accuracy"] if "classes" in e and e["primary"] != "accuracy" else [])]
+    widest: tuple[float, str, dict[str, Any]] | None = None
+    for name in names:
+        metric = e["metrics"]["model"][name]
+        if metric["low"] is None or metric["high"] is None or metric["value"] is None:
+            return Finding("certain", False, f"{name} cannot be computed on these test rows", {})
+        width = (metric["high"] - metric["low"]) / (max(abs(metric["value"]), 1e-12) if e["task"] == "regression" else 1.0)
+        if widest is None or width > widest[0]:
+            widest = (width, name, metric)
+    assert widest is not None
+    width, name, metric = widest
     passed = width <= options["width"]
-    text = f"{e['primary']} {metric['value']:.3f}, 95 % interval {metric['low']:.3f} to {metric['high']:.3f} on {e['rows']:,} rows"
+    text = f"{name} {metric['value']:.3f}, 95 % interval {metric['low']:.3f} to {metric['high']:.3f} on {e['rows']:,} rows"
     return Finding("certain", passed, text if passed else f"too uncertain: {text} is wider than {options['width']:g}", {"width": width, **metric})
 
 

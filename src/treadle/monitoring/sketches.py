@@ -88,7 +88,7 @@ class NumberSketch:
         return np.array(self.kll.get_quantiles(list(ranks)) if self.present else [], dtype=np.float64)
 
     def below(self, points: Sequence[float] | np.ndarray, *, inclusive: bool = True) -> np.ndarray:
-        """The share of present values <= each point (< where not inclusive). Points are distinct and increasing (as 32-bit floats); zeros when empty."""
+        """The share of present values <= each point, or < it; zeros when empty. Points are distinct and increasing as 32-bit floats."""
         if not self.present or not len(points):
             return np.zeros(len(points))
         return np.array(self.kll.get_cdf([float(p) for p in points], inclusive)[:-1])
@@ -172,6 +172,19 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     for sketch in rest:
         first = first.merge(sketch)  # type: ignore[arg-type]
     return first
+
+
+def rolling(blocks: Sequence[Mapping[str, Sketch]], *, least: int = 500, longest: int = 7) -> dict[str, Sketch]:
+    """The newest blocks together, by name: as few as have `least` rows, at most `longest`. `blocks` run from old to new."""
+    window: list[Mapping[str, Sketch]] = []
+    rows = 0
+    for block in reversed(blocks[-longest:]):
+        window.append(block)
+        rows += max((sketch.count for sketch in block.values()), default=0)
+        if rows >= least:
+            break
+    names = dict.fromkeys(name for block in reversed(window) for name in block)
+    return {name: merged(block[name] for block in window if name in block) for name in names}
 
 
 def from_bytes(data: bytes) -> Sketch:

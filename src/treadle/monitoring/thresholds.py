@@ -6,24 +6,119 @@ A CUSUM is judged on paths of L = 1/rate blocks: its threshold h is the value th
 A path is drawn the way a threshold is used: first n reference blocks with replacement, whose mean and standard deviation stand for those that would
 have been measured; then the path, standardised by them. So the threshold also covers what n blocks cannot know of their own mean and spread (with
 normal blocks a prediction from Student's t, as in Hahn and Meeker, "Statistical Intervals"). Below 10 blocks both are drawn from the normal.
-Source: bootstrap calibration of control charts, Gandy and Kvaløy (2013), "Guaranteed Conditional Performance of Control Charts via Bootstrap Methods".
+Source: Gandy and Kvaløy (2013), "Guaranteed Conditional Performance of Control Charts via Bootstrap Methods".
+
+A block's standard deviation is sqrt(between^2 + variance of a row / rows): `between`, what rows of a day have in common beyond chance, is measured on
+reference blocks by moments (DerSimonian and Laird 1986), so that days of few rows are trusted less.
 
 Unit of independence: the block. Where neighbouring blocks resemble each other, alarms come more often than stated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import exp, inf, log
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from math import exp, inf, log, nan, sqrt
+from typing import Any, Protocol
 
 import numpy as np
 
+from treadle.core.declare.operations import Rate
+from treadle.monitoring.blocks import PREDICTION, BlockStats
+from treadle.monitoring.detectors import psi, quality
 from treadle.monitoring.detectors.cusum import SLACK, peaks
+from treadle.monitoring.sketches import Sketch, rolling
 
+MOVED = 0.25  # PSI: another population (Siddiqi 2006)
+LIMITS = {"missing_jump": 0.20, "new_share": 0.05, "out_of_range": 0.05}
+LEAST_MATURED = 10  # outcomes a block needs to be judged by them
+LEAST_WINDOW = 100  # rows PSI needs
+LEAST_BLOCK = 200  # rows with which data quality is judged on the block alone, not on the window
+LEAST_REFERENCE = 5  # blocks from which a spread can be measured; below, only what the model's probabilities imply is known
+WATCHED = 4  # quality, calibration, input and prediction share the tolerated false alarms
 PATHS = 2_000
 LONGEST = 120  # blocks simulated; a lower rate is met on a shorter path, by its share
 FEW = 10
 _LEAST_RATE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How one statistic is standardised and when its CUSUM alarms. `row_variance` is None where each block brings its own.
+
+    `rate` and `achieved` are false alarms per block: tolerated, and had by simulation.
+    """
+
+    mean: float
+    between: float
+    scale: float
+    row_variance: float | None
+    threshold: float
+    rate: float
+    achieved: float
+
+    def z(self, value: float, variance: float, rows: int) -> float:
+        spread = self.scale * sqrt(self.between**2 + (variance if self.row_variance is None else self.row_variance) / rows)
+        return (value - self.mean) / spread if spread > 0 else nan
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Everything `judge_block` compares with. A chart is None where nothing is known to calibrate it: then that kind is not judged.
+
+    Args:
+        levels: name to the PSI above which it is a finding.
+        limits: data-quality metric to feature to limit.
+        usually_constant: features that hold one value in whole blocks without being broken; None when it is not known.
+    """
+
+    quality: Chart | None = None
+    calibration: Chart | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    usually_constant: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Thresholds:
+        charts = {name: None if stored[name] is None else Chart(**stored[name]) for name in ("quality", "calibration")}
+        constant = stored["usually_constant"]
+        return cls(**charts, levels=stored["levels"], limits=stored["limits"], usually_constant=None if constant is None else tuple(constant))
+
+
+class Watched(Protocol):
+    """What is read of a `Watch` declaration."""
+
+    @property
+    def every(self) -> timedelta: ...
+
+    @property
+    def false_alarms(self) -> Rate: ...
+
+
+def calibrate_watch(
+    reference_blocks: Sequence[BlockStats], watch: Watched, seed: int = 0, *,
+    features: Sequence[Mapping[str, Sketch]] = (), reference: Mapping[str, Sketch] | None = None,
+) -> Thresholds:  # fmt: skip
+    """Thresholds at which blocks like these alarm falsely at the watch's rate, over everything watched together.
+
+    Args:
+        reference_blocks: drift-free blocks the model was not fitted on (its test window, validation folds), of the same length as production's.
+        features: the sketches of each of those blocks, in order of time; with `reference`, the sketches `judge_block` will compare with, they say how
+            much a feature moves from block to block without drift. Without them PSI is held against 0.25 alone.
+    """
+    rate = watch.false_alarms.within(watch.every)
+    judged = [b for b in reference_blocks if b.matured >= LEAST_MATURED]
+    quality_chart = _chart([(b.excess, b.excess_variance, b) for b in judged], rate, two_sided=False, seed=seed)
+    calibration_chart = _chart([(b.gap, b.gap_variance, b) for b in judged], rate, two_sided=True, seed=seed + 1)
+    if not features or reference is None:
+        return Thresholds(quality_chart, calibration_chart)
+    windows = [rolling(features[: i + 1]) for i in range(len(features))]
+    levels, limits = _levels(windows, reference, rate, seed), _limits(features, windows, reference)
+    return Thresholds(quality_chart, calibration_chart, levels, limits, _constant(features, reference))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +181,50 @@ def _paths(values: np.ndarray, length: int, rng: np.random.Generator) -> np.ndar
     spread = reference.std(axis=1, ddof=1, keepdims=True)
     usual = float(np.median(spread))
     return np.asarray((path - reference.mean(axis=1, keepdims=True)) / np.maximum(spread, 0.1 * usual))
+
+
+def _chart(rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: float, *, two_sided: bool, seed: int) -> Chart | None:
+    known = [(value, variance or 0.0, block.matured) for value, variance, block in rows if value is not None]
+    implied = all(block.expected_loss is not None for _, _, block in rows)  # a class's probability implies its variance; a number's error has none
+    if len(known) < LEAST_REFERENCE:
+        if known and not implied:
+            return None
+        fallback = cusum_threshold(np.array([]), rate, watched=WATCHED, two_sided=two_sided, seed=seed)
+        return Chart(0.0, 0.0, 1.0, None, fallback.threshold, fallback.rate, fallback.achieved)
+    values, variances, counts = (np.array(column, dtype=np.float64) for column in zip(*known))
+    row_variance = None if implied else float(np.average(variances, weights=counts))
+    noise = (variances if row_variance is None else np.full(len(values), row_variance)) / counts
+    between = sqrt(max(0.0, float(values.var(ddof=1) - noise.mean())))
+    weights = 1 / np.maximum(between**2 + noise, 1e-18)
+    mean = float(np.average(values, weights=weights))
+    z = (values - mean) * np.sqrt(weights)
+    calibrated = cusum_threshold(z, rate, watched=WATCHED, two_sided=two_sided, seed=seed)
+    return Chart(mean, between, max(1.0, float(z.std(ddof=1))), row_variance, calibrated.threshold, calibrated.rate, calibrated.achieved)
+
+
+def _levels(windows: Sequence[Mapping[str, Sketch]], reference: Mapping[str, Sketch], rate: float, seed: int) -> dict[str, float]:
+    names = list(reference)
+    answers = sum(name.startswith(PREDICTION) for name in names)
+    levels = {}
+    for name in names:
+        values = [psi.score(reference[name], w[name]).value for w in windows if name in w and w[name].count >= LEAST_WINDOW]
+        shared = answers if name.startswith(PREDICTION) else len(names) - answers
+        levels[name] = max(MOVED, level_threshold(np.array(values), rate, watched=WATCHED * shared, seed=seed).threshold)
+    return levels
+
+
+def _limits(
+    features: Sequence[Mapping[str, Sketch]], windows: Sequence[Mapping[str, Sketch]], reference: Mapping[str, Sketch]
+) -> dict[str, dict[str, float]]:
+    """The stated limit above the most that drift-free blocks (or windows, where blocks are small) showed."""
+    limits: dict[str, dict[str, float]] = {metric: {} for metric in LIMITS}
+    for name in reference:
+        judged = [b[name] if b[name].count >= LEAST_BLOCK else w[name] for b, w in zip(features, windows) if name in b]
+        measured = [quality.score(reference[name], sketch) for sketch in judged]
+        for metric, standard in LIMITS.items():
+            limits[metric][name] = standard + max((max(0.0, float(getattr(m, metric))) for m in measured), default=0.0)
+    return limits
+
+
+def _constant(features: Sequence[Mapping[str, Sketch]], reference: Mapping[str, Sketch]) -> tuple[str, ...]:
+    return tuple(name for name in reference if any(name in b and quality.score(reference[name], b[name], common=2.0).constant for b in features))

@@ -75,7 +75,7 @@ class Runner:
         self._roots, self._watch = list(roots), watch or (lambda progress: None)
 
     def run(
-        self, scope: str, steps: Sequence[Step], *, cause: Mapping[str, Any], about: Mapping[str, Any] | None = None, id: str | None = None, until: str = ""
+        self, scope: str, steps: Sequence[Step], *, cause: Mapping[str, Any], about: Mapping[str, Any] | None = None, id: str | None = None, until: Sequence[str] = ()
     ) -> Outcome:
         """Run the steps that need it and return all results.
 
@@ -83,7 +83,7 @@ class Runner:
             scope: whose pipeline it is, 'project.model'.
             cause: why it runs: {'kind': 'person' | 'alarm' | ..., 'id': ..., 'text': ...}.
             id: the run's id; given one that exists, Conflict (this is how one cause starts exactly one run).
-            until: the last step wanted; empty for all.
+            until: the last steps wanted; all if empty.
         Raises: StepFailed (the step's own TreadleError is raised as it is); Cancelled on Ctrl-C. What had finished is kept.
         """
         run_id = id or new_id("run")
@@ -108,6 +108,28 @@ class Runner:
             raise
         outcome.run = self._end(run_id, body, "done", "")
         return outcome
+
+    def plan(self, scope: str, steps: Sequence[Step]) -> list[dict[str, Any]]:
+        """What `run` would do, without doing it: for each step whether its stored result stands, and if not, why.
+
+        What follows a step that must run may still be reused, if that step's new result is the same; it is listed as to run.
+        """
+        addresses: dict[str, str] = {}
+        said = []
+        for step in ordered(steps):
+            waits = next((source for source in step.inputs.values() if source not in addresses), None)
+            if waits is not None:
+                said.append({"step": step.name, "fresh": False, "reason": f"after {waits}"})
+                continue
+            made_of = plan.ingredients(step, {argument: addresses[source] for argument, source in step.inputs.items()}, self._roots)
+            found = plan.stored(made_of.key(step.name), self._ledger) if step.cached else None
+            if found is not None and self._usable(step, found):
+                addresses[step.name] = found["address"]
+                said.append({"step": step.name, "fresh": True, "reason": "nothing it depends on changed"})
+            else:
+                why = plan.reason(step.name, made_of, self._ledger, scope) if step.cached else "runs each time"
+                said.append({"step": step.name, "fresh": False, "reason": why})
+        return said
 
     def _step(self, step: Step, scope: str, run_id: str, body: dict[str, Any], outcome: Outcome) -> None:
         inputs = {argument: outcome._stored[source][1] for argument, source in step.inputs.items()}
@@ -205,13 +227,12 @@ def alive(pid: int) -> bool:
         return True
 
 
-def _needed(steps: list[Step], until: str) -> list[Step]:
-    if not until:
-        return steps
+def _needed(steps: list[Step], until: Sequence[str]) -> list[Step]:
     by_name = {s.name: s for s in steps}
-    if until not in by_name:
-        raise NotFound(f"There is no step {until!r}.", hint=f"Steps are: {', '.join(by_name)}.")
-    wanted, stack = set(), [until]
+    for name in until:
+        if name not in by_name:
+            raise NotFound(f"There is no step {name!r}.", hint=f"Steps are: {', '.join(by_name)}.")
+    wanted, stack = set(), list(until or by_name)
     while stack:
         name = stack.pop()
         if name not in wanted:

@@ -181,7 +181,7 @@ class LedgerContract:
             (2**53 + 1, ["odd"]),
             (None, ["absent", "null"]),
             ("", ["blank"]),
-            ("it's \"so\" \\ \n é", ["quoted"]),
+            ('it\'s "so" \\ \n é', ["quoted"]),
             ("[1]", []),
             (2, []),
         ],

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -126,24 +125,6 @@ class Server:
                     self._say("serving")
             except Exception:  # a database that is away must not stop answers; the next look may succeed
                 _log.exception("the deployment record could not be read")
-
-
-def port_free(host: str, port: int) -> bool:
-    """Whether nothing listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(host: str) -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,25 +21,22 @@ SLACK = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CusumState:
-    """The two sums and how many blocks went in. `high_for`, `low_for`: for how many blocks each has been above 0, which dates a change's begin."""
+    """The two sums, and how many blocks went in. A sum began to rise where it last was 0: that dates the change."""
 
     high: float = 0.0
     low: float = 0.0
     n: int = 0
-    high_for: int = 0
-    low_for: int = 0
 
 
 def step(state: CusumState, z: float, slack: float = SLACK) -> CusumState:
     """The state after one more block. A NaN (a block that cannot be judged) changes nothing.
 
     >>> step(step(CusumState(), 2.0), 2.0)
-    CusumState(high=3.0, low=0.0, n=2, high_for=2, low_for=0)
+    CusumState(high=3.0, low=0.0, n=2)
     """
     if z != z:
         return state
-    high, low = max(0.0, state.high + z - slack), max(0.0, state.low - z - slack)
-    return CusumState(high, low, state.n + 1, state.high_for + 1 if high else 0, state.low_for + 1 if low else 0)
+    return CusumState(max(0.0, state.high + z - slack), max(0.0, state.low - z - slack), state.n + 1)
 
 
 def score(values: Iterable[float], slack: float = SLACK) -> CusumState:

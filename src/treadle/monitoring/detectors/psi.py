@@ -6,8 +6,8 @@ It is the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Siddiqi 2006, 
 moved, above 0.25 another population. Numbers are binned at the deciles of the reference, a value that holds more than one decile alone being its own
 bin; categories are their own bins down to a share of 1 %, rarer and new ones share one. Missing is a bin of its own.
 
-With n and m rows and nothing changed, PSI is about (B - 1)(1/n + 1/m) on average, not 0 (it is a chi-square; Yurdakul 2018, "Statistical Properties of
-the Population Stability Index"): that is subtracted, so `value` may be slightly negative. Half a row is added to each bin (Jeffreys' prior), so
+With n and m rows and nothing changed, PSI is about (B - 1)(1/n + 1/m) on average, not 0 (it is a chi-square; Yurdakul 2018, "Statistical Properties
+of the Population Stability Index"): that is subtracted, so `value` may be slightly negative. Half a row is added to each bin (Jeffreys' prior), so
 that an empty bin is not infinitely surprising.
 
 Unit of independence: the row, in the correction only. Rows of one block share their luck, so what PSI is unusual must be learned from blocks.

@@ -1,7 +1,7 @@
 """Is a column of data still itself: missing values, one constant value, values never seen, values outside the range of training.
 
     missing_jump  = missing / rows  -  the same in the reference
-    constant      = 1 if all present values are one value, though that value held less than COMMON of the reference's rows
+    constant      = 1 if all present values are one value, though that value held less than `common` (a half) of the reference's rows
     new_share     = share of present values that are categories the reference never held
     out_of_range  = share of present values below the reference's least or above its largest value
 
@@ -28,7 +28,7 @@ class Quality:
     out_of_range: float
 
 
-def score(reference: Sketch, now: Sketch) -> Quality:
+def score(reference: Sketch, now: Sketch, *, common: float = COMMON) -> Quality:
     """The four measures of `now` against `reference`; zeros where either has no rows.
 
     >>> from treadle.monitoring.sketches import sketch_column
@@ -41,11 +41,11 @@ def score(reference: Sketch, now: Sketch) -> Quality:
     if not reference.present or not now.present:
         return Quality(jump, False, 0.0, 0.0)
     if isinstance(reference, NumberSketch) and isinstance(now, NumberSketch):
-        stuck = now.present >= LEAST and now.minimum == now.maximum and _share_at(reference, now.minimum) < COMMON
+        stuck = now.present >= LEAST and now.minimum == now.maximum and _share_at(reference, now.minimum) < common
         return Quality(jump, stuck, 0.0, _outside(reference, now))
     if isinstance(reference, CategorySketch) and isinstance(now, CategorySketch):
         value = next(iter(now.counts)) if len(now.counts) == 1 and not now.other else None
-        stuck = value is not None and now.present >= LEAST and reference.counts[value] < COMMON * reference.present
+        stuck = value is not None and now.present >= LEAST and reference.counts[value] < common * reference.present
         unseen = now.present - sum(times for name, times in now.counts.items() if name in reference.counts)
         return Quality(jump, stuck, max(0.0, unseen / now.present - reference.other / reference.present), 0.0)
     raise TypeError("a sketch of numbers cannot be compared with one of categories")

@@ -1,0 +1,115 @@
+"""The table of commands. Each is imported when it is called, so that `treadle --help` costs almost nothing.
+
+Exit codes: 0 done; 1 failed; 2 wrong use; 3 wrong project or data; 4 refused by the evidence; 5 not found; 6 somebody else was first;
+7 storage full, read-only or broken; 8 not available now; 130 stopped by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from treadle import __version__
+from treadle.core.errors import TreadleError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("treadle.cli.project:init", "Write a new project, or one for a data file."),
+    "run": ("treadle.cli.project:run", "Turn the wheel once: data, features, training, evidence, version."),
+    "deploy": ("treadle.cli.serving:deploy", "Start answering requests with the newest approved version."),
+    "predict": ("treadle.cli.serving:predict", "Ask for a prediction."),
+    "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
+    "watch": ("treadle.cli.loop:watch", "Look at drift and quality now, and raise alarms."),
+    "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),
+    "why": ("treadle.cli.look:why", "Tell the whole story of one prediction."),
+    "runs": ("treadle.cli.look:runs", "List the runs, or show one."),
+    "models": ("treadle.cli.look:models", "List the versions of the models, or show one with its evidence."),
+    "status": ("treadle.cli.look:status", "Say how the project stands."),
+    "stop": ("treadle.cli.serving:stop", "Stop an endpoint."),
+    "console": ("treadle.cli.look:console", "Open the record of everything in a browser page on this machine."),
+    "compile": ("treadle.cli.stacks:compile_", "Write the project's pipeline for another engine."),
+}
+
+
+class Table(click.Group):
+    """A group whose commands are loaded when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, 1)
+            raise click.UsageError(f"There is no command {name!r}." + (f" Did you mean {close[0]!r}?" if close else " See: treadle --help"))
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Table, epilog="Example: treadle -C examples/flights run", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-C", "--project", "folder", default=".", metavar="FOLDER", help="The project folder (default: here).")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="treadle")
+@click.pass_context
+def cli(ctx: click.Context, folder: str, debug: bool) -> None:
+    """Treadle keeps the machine-learning wheel turning."""
+    ctx.obj = {"folder": folder, "debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; errors become one sentence and an exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        result: Any = cli.main(args=given, prog_name="treadle", standalone_mode=False)
+        code = int(result) if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as help_shown:
+        help_shown.show()
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        print("treadle: stopped. What had finished is kept; the same command goes on from there.", file=sys.stderr)
+        code = 130
+    except TreadleError as error:
+        if debug:
+            raise
+        where = f" [{error.where}]" if error.where else ""
+        print(f"treadle: {error.what}{where}" + (f" {error.hint}" if error.hint else ""), file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 0
+    except OSError as error:
+        if debug:
+            raise
+        from treadle.core.errors import StorageError
+
+        print(f"treadle: {error.strerror or error}" + (f" [{error.filename}]" if error.filename else ""), file=sys.stderr)
+        code = StorageError.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        print(f"treadle: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        code = 1
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    main()

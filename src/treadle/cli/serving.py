@@ -1,0 +1,109 @@
+"""`treadle deploy`, `treadle predict` and `treadle stop`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from treadle.cli import show
+from treadle.core.clock import parse_time
+from treadle.core.errors import NotFound, UsageError
+
+
+@click.command(epilog="Example: treadle deploy late-arrival --port 8765")
+@click.argument("model", default="")
+@click.option("--version", "number", type=int, help="The version; the newest approved one if not given.")
+@click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port to listen on; a free one if neither this, the project nor the settings say.")
+@click.option("--now", is_flag=True, help="Replace the champion at once instead of going through shadow and canary.")
+@click.option("--at", metavar="TIME", help="Fill the online store as of this moment (for a replay).")
+@click.option("--json", "json_", is_flag=True, help="Print the endpoint's record as JSON.")
+@click.pass_context
+def deploy(ctx: click.Context, model: str, number: int | None, port: int | None, now: bool, at: str | None, json_: bool) -> None:
+    """Prove that serving equals training, fill the online store, and start the endpoint's process.
+
+    Only a version that passed its gates can be deployed. A second version first runs in shadow beside the champion.
+    """
+    from treadle.deploy import deploy as start
+
+    ws = show.workspace(ctx)
+    record = start(
+        ws, ws.model(model), number=number, now=now, port=port or 0, at=parse_time(at) if at else None, tell=(lambda line: None) if json_ else show.say
+    )
+    if json_:
+        show.as_json({"model": record.id, **record.body})
+    else:
+        show.say(f"POST {record['url']}/predict    (fields: GET {record['url']}/signature)")
+
+
+@click.command(epilog='Example: treadle predict --row \'{"carrier": "UA", "origin": "EWR", "dest": "SFO", "distance": 2565}\'')
+@click.argument("model", default="")
+@click.option("--row", help="One row as a JSON object.")
+@click.option("--file", type=click.Path(path_type=Path), help="A file with one JSON object, or a list of them; '-' for standard input.")
+@click.option("--sample", is_flag=True, help="Take a row of the data set.")
+@click.pass_context
+def predict(ctx: click.Context, model: str, row: str | None, file: Path | None, sample: bool) -> None:
+    """Ask the running endpoint for a prediction and print its answer as JSON."""
+    from treadle.client import Endpoint
+    from treadle.deploy import running_endpoint
+
+    ws = show.workspace(ctx)
+    declared = ws.model(model)
+    if sum(map(bool, (row, file, sample))) != 1:
+        raise click.UsageError("Give one of --row, --file and --sample.")
+    running = running_endpoint(ws, declared.name)
+    if running is None:
+        raise NotFound(f"No endpoint of {declared.name!r} runs.", hint=f"Start it with: treadle deploy {declared.name}")
+    endpoint = Endpoint(running["url"])
+    if sample:
+        rows: Any = _sample(ws, declared.name, endpoint)
+        print(f"row: {json.dumps(rows)}", file=sys.stderr)
+    else:
+        text = row if row is not None else sys.stdin.read() if str(file) == "-" else _read(Path(str(file)))
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"The row is not JSON: {error}.", hint='Write for example --row \'{"carrier": "UA"}\'.') from None
+    show.as_json(endpoint.predict_many(rows) if isinstance(rows, list) else endpoint.predict(rows))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from None
+
+
+def _sample(ws: Any, model: str, endpoint: Any) -> dict[str, Any]:
+    """The first row of the data set whose moment the online store is at, or simply the last row."""
+    import polars as pl
+
+    from treadle.features.parity import request_of
+
+    declared = ws.model(model)
+    version = ws.ledger.find("dataset_version", {"dataset": declared.rows.name}, newest_first=True, limit=1)
+    if not version:
+        raise NotFound(f"The data set {declared.rows.name!r} has no version yet.", hint="Run: treadle run")
+    rows = ws.tables.scan(version[0]["address"])
+    moment = declared.rows.event_time
+    newest = [t for v in declared.views if (t := ws.online.newest(v.name)) is not None]
+    if moment and newest:
+        rows = rows.filter(pl.col(moment).cast(pl.Int64) >= max(newest))
+    taken = rows.head(1).collect()
+    fields = [f["name"] for f in endpoint.signature()["fields"]]
+    return request_of(taken.row(0, named=True) if taken.height else ws.tables.scan(version[0]["address"]).tail(1).collect().row(0, named=True), fields)
+
+
+@click.command(epilog="Example: treadle stop late-arrival")
+@click.argument("model", default="")
+@click.pass_context
+def stop(ctx: click.Context, model: str) -> None:
+    """Ask the endpoint's process to finish what it answers, write its log, and leave."""
+    from treadle.deploy import stop as end
+
+    ws = show.workspace(ctx)
+    pid = end(ws, ws.model(model).name)
+    show.say(f"the endpoint of {ws.model(model).name} (process {pid}) has stopped")

@@ -1,0 +1,194 @@
+"""From an approved version to an answering endpoint: prove parity, fill the online store, set the traffic, start the process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from treadle.assemble import Workspace, formats
+from treadle.backends.catalog import open_backend
+from treadle.client import Endpoint
+from treadle.core.declare.model import Model
+from treadle.core.errors import Conflict, NotFound, Refused, Unavailable
+from treadle.core.records import Record, Ref
+from treadle.features import parity
+from treadle.features.online import Materialiser
+from treadle.pipelines.run import Outcome, alive
+from treadle.registry import packages, promote, versions
+from treadle.serving.address import free_port, port_free
+from treadle.serving.endpoint import Loaded
+from treadle.serving.requests import micros
+from treadle.turn import turn, view_histories
+
+ENDPOINT = "endpoint"
+START_SECONDS = 30.0
+
+
+def deploy(
+    ws: Workspace, model: Model, *, number: int | None = None, now: bool = False, port: int = 0, at: datetime | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Record:  # fmt: skip
+    """Make a version answer, and start the endpoint if it does not run.
+
+    The first version becomes champion. A later one becomes challenger (shadow first) unless `now`, which promotes it at once, by a person.
+
+    Args:
+        number: the version; the newest approved one if not given.
+        at: fill the online store as of this moment instead of now (for a replay).
+    Returns: the endpoint's record. Raises: Refused, NotFound, Conflict (port), Unavailable.
+    """
+    chosen = versions.get(model.name, number, ws.ledger) if number is not None else _newest(ws, model)
+    deployed = promote.deployment(model.name, ws.ledger)
+    if deployed is None or deployed["champion"] != chosen["number"]:
+        outcome = _features(ws, model, chosen)
+        prove(ws, model, chosen, outcome, tell)
+        fill_online(ws, model, outcome, at or ws.clock.now(), tell)
+        if deployed is None:
+            promote.first(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
+            tell(f"version {chosen['number']} answers")
+        else:
+            if deployed["challenger"] != chosen["number"]:
+                promote.challenge(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
+            if now:
+                promote.promote(model.name, {"by": "a person", "asked": "at once"}, ws.ledger, ws.clock, actor=ws.actor)
+            tell(f"version {chosen['number']} {'answers' if now else 'runs in shadow beside version ' + str(deployed['champion'])}")
+    return start(ws, model, port=port, tell=tell)
+
+
+def _newest(ws: Workspace, model: Model) -> Record:
+    """The newest version that may answer: approved, or already in production."""
+    known = versions.all_versions(model.name, ws.ledger)
+    usable = [v for v in known if v["status"] in ("approved", "champion", "challenger")]
+    if usable:
+        return usable[-1]
+    if known:
+        raise Refused(
+            f"No version of {model.name!r} may go to production: {'; '.join(known[-1]['verdict']['reasons']) or known[-1]['status']}.",
+            hint=f"See: treadle models {model.name}",
+        )
+    raise NotFound(f"Model {model.name!r} has no version yet.", hint=f"Run: treadle run {model.name}")
+
+
+def _features(ws: Workspace, model: Model, version: Record) -> Outcome:
+    """The model's rows and view histories, computed if they are not there."""
+    from treadle.core.clock import parse_time
+
+    as_of = parse_time(version["as_of"]) if version["as_of"] else None
+    return turn(ws, model, cause={"kind": "deployment", "id": "", "text": f"deploy {version.id}"}, as_of=as_of, until="signature", also=("rows",))
+
+
+def prove(ws: Workspace, model: Model, version: Record, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    """Serve known rows through the real path; any feature that differs from training refuses the deployment."""
+    folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
+    loaded = Loaded(folder, manifest, formats(), version["number"])
+    store = open_backend("online", "memory:")
+    source = ws.tables.scan(outcome[f"data:{model.rows.name}"]["address"]).collect()
+
+    def serve(request: Any) -> list[Any]:
+        values = loaded.parser.parse(request)
+        moment = values.get(loaded.moment_field) if loaded.moment_field else None
+        return loaded.feature_values(values, moment if moment is not None else micros(ws.clock.now()), store)[0]
+
+    served, mismatches = parity.check(
+        model, source, outcome["rows"], view_histories(ws, model, outcome), store, [f.name for f in loaded.request], [f.name for f in loaded.features], serve
+    )
+    ws.ledger.append(
+        "parity.checked", Ref(versions.KIND, version.id), {"rows": served, "mismatches": len(mismatches)}, actor=ws.actor
+    )
+    if mismatches:
+        first = mismatches[0]
+        raise Refused(
+            f"Serving computes {len(mismatches)} feature values otherwise than training, first {first.feature!r} of row {first.key!r}: "
+            f"{first.serving!r} instead of {first.training!r}.",
+            where=version.id, hint="This version is not deployed.",
+        )  # fmt: skip
+    tell(f"parity: {served} rows through the serving path, 0 features differ from training")
+
+
+def fill_online(ws: Workspace, model: Model, outcome: Outcome, moment: datetime, tell: Callable[[str], None] = lambda line: None) -> Materialiser:
+    """Bring the online store to `moment`."""
+    for view in model.views:
+        ws.online.clear(view.name)
+    material = Materialiser(ws.online, view_histories(ws, model, outcome))
+    written = material.fill(moment)
+    if model.views:
+        tell(f"online store: {written:,} values of {len(model.views)} views as known at {moment:%Y-%m-%d %H:%M} UTC")
+    return material
+
+
+def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], None] = lambda line: None) -> Record:
+    """Start the endpoint's process and wait until it answers; the record of one that runs is returned as it is."""
+    running = running_endpoint(ws, model.name)
+    if running is not None:
+        with contextlib.suppress(Unavailable):
+            Endpoint(running["url"]).reload()
+        return running
+    serve = ws.serve_of(model)
+    host = ws.settings["host"]
+    wanted = port or serve.port or int(ws.settings["port"])
+    if wanted and not port_free(host, wanted):
+        raise Conflict(f"Port {wanted} on {host} is in use.", hint="Stop what listens there, or give another one: treadle deploy --port N")
+    wanted = wanted or free_port(host)
+    log = ws.settings.home / "logs" / f"endpoint-{model.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "treadle.web.server", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [*command, *(["--buffered"] if serve.durability == "buffered" else [])],
+            stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
+        )  # fmt: skip
+    begun = time.monotonic()
+    client = Endpoint(f"http://{host}:{wanted}", timeout=5)
+    while time.monotonic() - begun < START_SECONDS:
+        if child.poll() is not None:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            raise Unavailable(f"The endpoint ended at once: {last[0]}", where=str(log))
+        record = ws.ledger.get(ENDPOINT, model.name)
+        if record is not None and record["pid"] == child.pid and record["status"] == "serving" and client.ready():
+            tell(f"endpoint: {record['url']} (process {child.pid}), ready after {time.monotonic() - begun:.2f} s")
+            return record
+        time.sleep(0.02)
+    child.terminate()
+    raise Unavailable(f"The endpoint did not answer within {START_SECONDS:.0f} s.", where=str(log))
+
+
+def running_endpoint(ws: Workspace, model: str) -> Record | None:
+    """The record of the model's endpoint, if its process runs."""
+    record = ws.ledger.get(ENDPOINT, model)
+    if record is None or record["status"] != "serving" or not alive(int(record["pid"])) or not _is_ours(int(record["pid"])):
+        return None
+    return record
+
+
+def stop(ws: Workspace, model: str, seconds: float = 15.0) -> int:
+    """Ask the endpoint's process to leave in good order, and wait; returns its number. Raises NotFound when none runs."""
+    record = running_endpoint(ws, model)
+    if record is None:
+        raise NotFound(f"No endpoint of {model!r} runs.", hint="Start one with: treadle deploy")
+    pid = int(record["pid"])
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.05)
+    if alive(pid):
+        os.kill(pid, signal.SIGKILL)
+    ws.ledger.append("endpoint.stopped", Ref(ENDPOINT, model), {"pid": pid}, actor=ws.actor)
+    return pid
+
+
+def _is_ours(pid: int) -> bool:
+    """A number may have been given to another process since; ours names its module."""
+    try:
+        return b"treadle.web.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return not Path("/proc").exists()
