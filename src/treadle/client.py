@@ -36,9 +36,15 @@ class Endpoint:
         self._timeout, self._retries = timeout, retries
         self._connection: http.client.HTTPConnection | None = None
 
-    def predict(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer for one row. Raises InvalidRequest with the fields that do not fit; Unavailable."""
-        return self._call("POST", "/predict", row, again=False)
+    def predict(self, row: Mapping[str, Any], *, id: str | None = None) -> dict[str, Any]:
+        """The answer for one row. Raises InvalidRequest with the fields that do not fit; Unavailable.
+
+        Args:
+            id: the prediction's id, chosen by the caller: asking again with it is logged once, so a request that broke off is repeated.
+        """
+        if id is None:
+            return self._call("POST", "/predict", row, again=False)
+        return dict(self._call("POST", "/predict", {"rows": [row], "ids": [id]})["predictions"][0])
 
     def predict_many(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers for several rows, in order."""

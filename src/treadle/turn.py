@@ -259,7 +259,7 @@ def _train(
             trials=trials, seed=model.seed, threads=threads, on_trial=on_trial,
         )  # fmt: skip
     return {
-        "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
+        "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials, "validation": found.validation,
         "target": target, "rows": len(frame), "group": group, "split": parts.how,
         "trained_to": _last(frame),
     }  # fmt: skip
@@ -338,20 +338,24 @@ def _package(
                 continue
             manifest["parity"] = {"rows": len(sample), "largest_difference": difference, "labels_changed": flips}
             if watch is not None:
-                _write_reference(folder, loaded, model, rows[parts.search], test, target, ws)
+                _write_reference(folder, loaded, model, rows[parts.search], test, trained, ws)
             return {**packages.store(folder, manifest, ws.blobs), "format": format_name, "parity": manifest["parity"], "refused_formats": problems}
     raise Refused(f"The model has no form that serves the same answers: {'; '.join(problems)}", where=f"model {name!r}")
 
 
-def _write_reference(folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, target: Any, ws: Workspace) -> None:
-    from treadle.monitoring.reference import write_reference
+def _write_reference(folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace) -> None:
+    """What is normal: the training rows, and the answers on the test rows and on each fold's validation rows, none of which were fitted on."""
+    from treadle.monitoring.reference import FILE, write_reference
 
-    order = [f.name for f in loaded.features]
     watch = ws.watch_of(model)
     assert watch is not None
-    outputs = loaded.outputs(feature_lists(test, order))
-    write_reference(folder / "reference.json", loaded.features, training.select(order), test[feature_rows.MOMENT], outputs,
-                    target.codes(test[feature_rows.TARGET]), target.task, watch, model.seed)  # fmt: skip
+    target, order = trained["target"], [f.name for f in loaded.features]
+    unseen = pl.concat([*(training[positions] for positions, _ in trained["validation"]), test])
+    outputs = np.concatenate([*(said for _, said in trained["validation"]), loaded.outputs(feature_lists(test, order))])
+    write_reference(
+        folder / FILE, loaded.features, training.select(order), unseen.select(order), unseen[feature_rows.MOMENT].cast(pl.Int64).to_numpy(), outputs,
+        target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed,
+    )  # fmt: skip
 
 
 def _register(

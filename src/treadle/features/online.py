@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 SEPARATOR = "\x1f"
+CHUNK = 4096
 
 
 def entity_key(values: Iterable[Any]) -> str:
@@ -62,6 +63,7 @@ class Materialiser:
             ordered = values.sort(AT)
             self._views.append((view, ordered, ordered[AT].cast(_int64()).to_numpy()))
         self._positions = [0] * len(self._views)
+        self._ready: list[list[tuple[Key, Value]]] = [[] for _ in self._views]  # packed and waiting for their moment, latest first
 
     def fill(self, moment: datetime) -> int:
         """Write for each entity the one value known at `moment` (the first step of a fresh store); returns how many were written."""
@@ -70,18 +72,32 @@ class Materialiser:
         written = 0
         for i, (view, values, times) in enumerate(self._views):
             self._positions[i] = _upto(times, moment)
+            self._ready[i].clear()
             written += self._store.put_many(packed(view, known_at(view, values, moment)))
         return written
 
     def advance(self, moment: datetime) -> int:
         """Write every value that became known since the last step, up to `moment`; returns how many were newer."""
+        limit = int(moment.timestamp() * 1_000_000)
         entries: list[tuple[Key, Value]] = []
-        for i, (view, values, times) in enumerate(self._views):
-            start, end = self._positions[i], _upto(times, moment)
-            if end > start:
-                entries.extend(packed(view, values[start:end]))
-                self._positions[i] = end
+        for i in range(len(self._views)):
+            ready = self._ready[i]
+            while True:
+                while ready and ready[-1][1].time <= limit:
+                    entries.append(ready.pop())
+                if ready or not self._pack_next(i):
+                    break
         return self._store.put_many(entries) if entries else 0
+
+    def _pack_next(self, i: int) -> bool:
+        """Pack the next chunk of a view's history; packing row by row as time goes on would cost far more than the values themselves."""
+        view, values, times = self._views[i]
+        start = self._positions[i]
+        if start >= len(times):
+            return False
+        self._positions[i] = start + CHUNK
+        self._ready[i].extend(reversed(list(packed(view, values[start : start + CHUNK]))))
+        return True
 
 
 def _upto(times: Any, moment: datetime) -> int:

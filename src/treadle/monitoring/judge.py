@@ -4,19 +4,20 @@
 |---|---|---|
 | quality | loss in excess of what the model itself expected | its CUSUM passes a threshold calibrated to the tolerated false alarms |
 | calibration | truth minus prediction, per standard deviation | its two-sided CUSUM does |
-| input | PSI of each feature | it is above 0.25 AND above what blocks without drift show |
+| input | PSI of each feature, over the block and over a rolling week | it is above 0.25 AND above what blocks without drift show |
 | prediction | PSI of the model's own answers | likewise |
 | data_quality | missing share, one constant value, unseen categories, values out of range | the effect is above a stated limit |
 
 An effect decides for inputs, not a p-value: with many rows everything differs. Features with a data-quality finding are not also reported as
-drifted: they are broken, and a model must not be retrained on them. Something found is reported once, and again only after it had gone away.
+drifted while a week still holds such a block: they are broken, and a model must not be retrained on them. Something found is reported once, and
+again only after it had gone away. The block finds gross faults the same day; the week, in which weekdays and weather average out, small ones.
 
 Unit of independence: the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -37,7 +38,8 @@ _SINGLE = 0.05  # a constant value this rare in training is suspect even where i
 class WatchState:
     """What is remembered from block to block, of one version.
 
-    `worse_since`, `above_since`, `below_since`: where the sum of that name last rose from 0, in microseconds. `open`: 'kind:name' found and not gone.
+    `blocks` were judged. `worse_since`, `above_since`, `below_since`: where the sum of that name last rose from 0, in microseconds.
+    `open`: 'kind:name' found and not gone. `mending`: features that were broken, and for how many blocks more a rolling week will hold that.
     """
 
     quality: CusumState = field(default_factory=CusumState)
@@ -46,9 +48,11 @@ class WatchState:
     above_since: int = 0
     below_since: int = 0
     open: tuple[str, ...] = ()
+    mending: Mapping[str, int] = field(default_factory=dict)
+    blocks: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "open": list(self.open)}
+        return {**asdict(self), "open": list(self.open), "mending": dict(self.mending)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WatchState:
@@ -72,20 +76,22 @@ class Finding:
 
 def judge_block(
     state: WatchState, block: BlockStats, sketches: Mapping[str, Sketch], reference: Mapping[str, Sketch], thresholds: Thresholds, *,
-    window: Mapping[str, Sketch] | None = None, window_start: int | None = None,
+    window: Mapping[str, Sketch] | None = None,
 ) -> tuple[WatchState, list[Finding]]:  # fmt: skip
     """The state after this block, and what is newly found.
 
     Args:
         sketches: the block's features and '@prediction...' by name.
-        window: the same over the newest blocks, from `sketches.rolling`, where a block alone may have fewer than 500 rows; begins at `window_start`.
+        window: the same over the last `thresholds.week` blocks of this version up to this one, from `sketches.rolling`;
+            without it blocks are judged alone.
         reference: the same names at training time; names found on one side only are passed over.
     """
-    wide = sketches if window is None else window
-    since = block.start if window_start is None else window_start
     state, found = _outcomes(state, block, thresholds)
-    broken, data = _data_quality(state.open, block, sketches, wide, since, reference, thresholds)
-    moved, drift = _drift(state.open, block, wide, since, reference, thresholds, {name.split(":", 1)[1] for name in broken})
+    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds)
+    names = {name.split(":", 1)[1] for name in broken}
+    mending = {name: left - 1 for name, left in state.mending.items() if left > 1} | dict.fromkeys(names, thresholds.week)
+    state = replace(state, mending=mending, blocks=state.blocks + 1)
+    moved, drift = _drift(state, names, block, sketches, window or {}, reference, thresholds)
     return replace(state, open=tuple(sorted(broken | moved))), found + data + drift
 
 
@@ -130,7 +136,7 @@ def _fits(chart: Chart, block: BlockStats) -> bool:
 
 
 def _data_quality(
-    opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch], since: int,
+    opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch],
     reference: Mapping[str, Sketch], thresholds: Thresholds,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
     ongoing = set(opened)
@@ -152,35 +158,48 @@ def _data_quality(
         if all(f"{metric}:{name}" in ongoing for name, _, _ in rows):
             continue
         worst = sorted(rows, key=lambda row: -row[1])
-        start = block.start if all(name in sketches and sketches[name].count >= LEAST_BLOCK for name, _, _ in rows) else since
+        start = block.start if block.rows >= LEAST_BLOCK else _week_start(block, thresholds)
         found.append(_finding("data_quality", metric, worst[0][1], worst[0][2], start, block, _broken(metric, worst), worst))
     return {f"{metric}:{name}" for metric, rows in now.items() for name, _, _ in rows}, found
 
 
 def _drift(
-    opened: Iterable[str], block: BlockStats, wide: Mapping[str, Sketch], since: int, reference: Mapping[str, Sketch], thresholds: Thresholds,
-    broken: set[str],
+    state: WatchState, broken: set[str], block: BlockStats, sketches: Mapping[str, Sketch], week: Mapping[str, Sketch],
+    reference: Mapping[str, Sketch], thresholds: Thresholds,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
-    ongoing = set(opened)
     now: dict[FindingKind, list[tuple[str, float, float]]] = {"input": [], "prediction": []}
-    for name in _shared(reference, wide):
+    looks: list[tuple[str, Sketch, float]] = []
+    for name in _shared(reference, sketches):
+        if name in thresholds.block_levels and name not in broken and sketches[name].count >= LEAST_BLOCK:
+            looks.append((name, sketches[name], thresholds.block_levels[name]))
+    for name in _shared(reference, week):
+        if state.blocks >= thresholds.week and name not in state.mending and week[name].count >= LEAST_WINDOW:
+            looks.append((name, week[name], thresholds.week_levels.get(name, MOVED)))
+    worst: dict[str, tuple[str, float, float]] = {}
+    for name, sketch, level in looks:
         kind: FindingKind = "prediction" if name.startswith(PREDICTION) else "input"
-        if name in broken or wide[name].count < LEAST_WINDOW:
-            continue
-        value, level = psi.score(reference[name], wide[name]).value, max(MOVED, thresholds.levels.get(name, 0.0))
-        if value > level * (CLEARED if f"{kind}:{name}" in ongoing else 1.0):
-            now[kind].append((name, value, level))
+        value = psi.score(reference[name], sketch).value
+        if value > level * (CLEARED if f"{kind}:{name}" in state.open else 1.0) and (
+            name not in worst or value / level > worst[name][1] / worst[name][2]
+        ):
+            worst[name] = (name, value, level)
+    for name, row in worst.items():
+        now["prediction" if name.startswith(PREDICTION) else "input"].append(row)
     found = []
     for kind, rows in now.items():
-        if all(f"{kind}:{name}" in ongoing for name, _, _ in rows):
+        if all(f"{kind}:{name}" in state.open for name, _, _ in rows):
             continue
-        worst = sorted(rows, key=lambda row: -row[1] / row[2])
-        what = "the model's own answers have" if kind == "prediction" else f"{_list(worst)} {'have' if len(worst) > 1 else 'has'}"
+        rows.sort(key=lambda row: -row[1] / row[2])
+        what = "the model's own answers have" if kind == "prediction" else f"{_list(rows)} {'have' if len(rows) > 1 else 'has'}"
         found.append(_finding(
-            kind, "psi", worst[0][1], worst[0][2], since, block,
-            f"Since training {what} moved: population stability index {worst[0][1]:.2f}, of which {worst[0][2]:.2f} is the limit.", worst,
+            kind, "psi", rows[0][1], rows[0][2], _week_start(block, thresholds) if week else block.start, block,
+            f"Since training {what} moved: population stability index {rows[0][1]:.2f}, where {rows[0][2]:.2f} is the limit.", rows,
         ))  # fmt: skip
     return {f"{kind}:{name}" for kind, rows in now.items() for name, _, _ in rows}, found
+
+
+def _week_start(block: BlockStats, thresholds: Thresholds) -> int:
+    return block.end - thresholds.week * (block.end - block.start)
 
 
 def _shared(reference: Mapping[str, Sketch], now: Mapping[str, Sketch]) -> list[str]:

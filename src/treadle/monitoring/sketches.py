@@ -174,16 +174,10 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     return first
 
 
-def rolling(blocks: Sequence[Mapping[str, Sketch]], *, least: int = 500, longest: int = 7) -> dict[str, Sketch]:
-    """The newest blocks together, by name: as few as have `least` rows, at most `longest`. `blocks` run from old to new."""
-    window: list[Mapping[str, Sketch]] = []
-    rows = 0
-    for block in reversed(blocks[-longest:]):
-        window.append(block)
-        rows += max((sketch.count for sketch in block.values()), default=0)
-        if rows >= least:
-            break
-    names = dict.fromkeys(name for block in reversed(window) for name in block)
+def rolling(blocks: Sequence[Mapping[str, Sketch]], longest: int = 7) -> dict[str, Sketch]:
+    """The last `longest` blocks together, by name. `blocks` run from old to new."""
+    window = blocks[-longest:]
+    names = dict.fromkeys(name for block in window for name in block)
     return {name: merged(block[name] for block in window if name in block) for name in names}
 
 

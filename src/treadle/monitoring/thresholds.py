@@ -68,14 +68,18 @@ class Thresholds:
     """Everything `judge_block` compares with. A chart is None where nothing is known to calibrate it: then that kind is not judged.
 
     Args:
-        levels: name to the PSI above which it is a finding.
+        week: how many blocks a rolling week has.
+        block_levels, week_levels: name to the PSI of one block, and of a rolling week, above which it is a finding. A name without a block level
+            is judged by the week alone, against 0.25.
         limits: data-quality metric to feature to limit.
         usually_constant: features that hold one value in whole blocks without being broken; None when it is not known.
     """
 
     quality: Chart | None = None
     calibration: Chart | None = None
-    levels: Mapping[str, float] = field(default_factory=dict)
+    week: int = 7
+    block_levels: Mapping[str, float] = field(default_factory=dict)
+    week_levels: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     usually_constant: tuple[str, ...] | None = None
 
@@ -86,7 +90,7 @@ class Thresholds:
     def from_json(cls, stored: Mapping[str, Any]) -> Thresholds:
         charts = {name: None if stored[name] is None else Chart(**stored[name]) for name in ("quality", "calibration")}
         constant = stored["usually_constant"]
-        return cls(**charts, levels=stored["levels"], limits=stored["limits"], usually_constant=None if constant is None else tuple(constant))
+        return cls(**{**stored, **charts, "usually_constant": None if constant is None else tuple(constant)})
 
 
 class Watched(Protocol):
@@ -110,15 +114,22 @@ def calibrate_watch(
         features: the sketches of each of those blocks, in order of time; with `reference`, the sketches `judge_block` will compare with, they say how
             much a feature moves from block to block without drift. Without them PSI is held against 0.25 alone.
     """
-    rate = watch.false_alarms.within(watch.every)
+    rate, week = watch.false_alarms.within(watch.every), max(1, round(timedelta(days=7) / watch.every))
     judged = [b for b in reference_blocks if b.matured >= LEAST_MATURED]
     quality_chart = _chart([(b.excess, b.excess_variance, b) for b in judged], rate, two_sided=False, seed=seed)
     calibration_chart = _chart([(b.gap, b.gap_variance, b) for b in judged], rate, two_sided=True, seed=seed + 1)
     if not features or reference is None:
-        return Thresholds(quality_chart, calibration_chart)
-    windows = [rolling(features[: i + 1]) for i in range(len(features))]
-    levels, limits = _levels(windows, reference, rate, seed), _limits(features, windows, reference)
-    return Thresholds(quality_chart, calibration_chart, levels, limits, _constant(features, reference))
+        return Thresholds(quality_chart, calibration_chart, week)
+    windows = [rolling(features[: i + 1], week) for i in range(len(features))]
+    return Thresholds(
+        quality_chart,
+        calibration_chart,
+        week,
+        _levels(features, LEAST_BLOCK, 1, reference, rate, seed),
+        _levels(windows[week - 1 :], LEAST_WINDOW, week, reference, rate, seed),
+        _limits(features, windows, reference),
+        _constant(features, reference),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +158,23 @@ def cusum_threshold(values: np.ndarray, rate: float, *, watched: int = 1, two_si
     return Calibrated(h, each, -log(max(silent, 0.5 / PATHS)) / length)
 
 
-def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, seed: int = 0) -> Calibrated:
+def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overlap: int = 1, seed: int = 0) -> Calibrated:
     """The level that a per-block distance like PSI exceeds `rate / watched` times per block: at least the largest seen.
 
     PSI is a squared distance, so its root is taken as normal; the level is the upper prediction limit of one more block, from simulated Student's t:
-    mean + t * sd * sqrt(1 + 1/n). Below 2 values nothing is known and the level is 0 (the effect alone decides).
+    mean + t * sd * sqrt(1 + 1/n). Windows that `overlap` blocks count as that many times fewer. With less than 2 left nothing
+    is known and the level is 0 (the effect alone decides).
     """
-    each = _each(rate, watched)
-    if len(values) < 2:
-        return Calibrated(0.0, each, inf)
+    each, n = min(0.5, _each(rate, watched) * overlap), len(values) / overlap
+    if n < 2:
+        return Calibrated(0.0, each / overlap, inf)
     roots = np.sqrt(np.maximum(0.0, values))
-    n, spread = len(roots), max(float(roots.std(ddof=1)), 1e-9)
+    spread = max(float(roots.std(ddof=1)), 1e-9)
     draws = np.abs(np.random.default_rng(seed).standard_t(n - 1, size=200_000))
-    t = float(np.quantile(draws, 1 - min(1.0, 2 * each)))
+    t = float(np.quantile(draws, 1 - 2 * each))
     level = max(float(roots.max()), float(roots.mean()) + t * spread * (1 + 1 / n) ** 0.5)
     past = (level - float(roots.mean())) / (spread * (1 + 1 / n) ** 0.5)
-    return Calibrated(level**2, each, float((draws > past).mean()) / 2)
+    return Calibrated(level**2, each / overlap, float((draws > past).mean()) / 2 / overlap)
 
 
 def _each(rate: float, watched: int) -> float:
@@ -202,14 +214,17 @@ def _chart(rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: 
     return Chart(mean, between, max(1.0, float(z.std(ddof=1))), row_variance, calibrated.threshold, calibrated.rate, calibrated.achieved)
 
 
-def _levels(windows: Sequence[Mapping[str, Sketch]], reference: Mapping[str, Sketch], rate: float, seed: int) -> dict[str, float]:
-    names = list(reference)
-    answers = sum(name.startswith(PREDICTION) for name in names)
+def _levels(
+    spans: Sequence[Mapping[str, Sketch]], least: int, overlap: int, reference: Mapping[str, Sketch], rate: float, seed: int
+) -> dict[str, float]:
+    """The level of each name, from drift-free blocks or from the weeks that end with them."""
+    answers = sum(name.startswith(PREDICTION) for name in reference)
     levels = {}
-    for name in names:
-        values = [psi.score(reference[name], w[name]).value for w in windows if name in w and w[name].count >= LEAST_WINDOW]
-        shared = answers if name.startswith(PREDICTION) else len(names) - answers
-        levels[name] = max(MOVED, level_threshold(np.array(values), rate, watched=WATCHED * shared, seed=seed).threshold)
+    for name in reference:
+        values = [psi.score(reference[name], span[name]).value for span in spans if name in span and span[name].count >= least]
+        among = 2 * (answers if name.startswith(PREDICTION) else len(reference) - answers)  # each looked at by block and by week
+        if len(values) >= 2:
+            levels[name] = max(MOVED, level_threshold(np.array(values), rate, watched=WATCHED * among, overlap=overlap, seed=seed).threshold)
     return levels
 
 

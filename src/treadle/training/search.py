@@ -40,13 +40,17 @@ class Trial:
 
 @dataclass
 class Found:
-    """The winner, fitted on all search rows, with the trivial baseline fitted on the same rows, and what was tried."""
+    """The winner, fitted on all search rows, with the trivial baseline fitted on the same rows, and what was tried.
+
+    `validation`: for each fold the positions of its validation rows and what the winner's setting, fitted on that fold, said of them.
+    """
 
     family: str
     params: dict[str, Any]
     pipeline: Any
     baseline: Any
     trials: list[Trial] = field(default_factory=list)
+    validation: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
 
 def search(
@@ -83,7 +87,8 @@ def search(
     tried: set[str] = set()
     best_by_fold: list[float] = []
     best: Trial | None = None
-    for attempt in range(4 * trials + len(candidates)):
+    validation: list[tuple[np.ndarray, np.ndarray]] = []
+    for _ in range(4 * trials + len(candidates)):
         if len(done) >= max(trials, len(candidates)):
             break
         asked = study.ask()
@@ -94,11 +99,12 @@ def search(
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
             continue
         tried.add(name)
-        trial = _try(len(done), by_name[family], params, task, frame, truth, folds, numbers, categories, seed, threads, best_by_fold)
+        said: list[tuple[np.ndarray, np.ndarray]] = []
+        trial = _try(len(done), by_name[family], params, task, frame, truth, folds, numbers, categories, seed, threads, best_by_fold, said)
         if trial.status == "done" and trial.loss is not None:
             study.tell(asked, trial.loss)
             if best is None or best.loss is None or trial.loss < best.loss:
-                best, best_by_fold = trial, trial.fold_losses
+                best, best_by_fold, validation = trial, trial.fold_losses, said
         elif trial.status == "pruned" and trial.fold_losses:
             study.tell(asked, float(np.mean(trial.fold_losses)))
         else:
@@ -112,7 +118,7 @@ def search(
         raise DataError(f"None of the {len(done)} settings could be fitted: {reasons}", hint="Look at the data, or choose other candidates.")
     winner = estimators.pipeline(by_name[best.family], best.params, task, numbers, categories, seed, threads).fit(frame, truth)
     trivial = estimators.baseline(task, numbers, categories).fit(frame, truth)
-    return Found(best.family, best.params, winner, trivial, done)
+    return Found(best.family, best.params, winner, trivial, done, validation)
 
 
 def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.ndarray:
@@ -130,6 +136,7 @@ def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.nd
 def _try(
     number: int, candidate: Candidate, params: dict[str, Any], task: Task, frame: pl.DataFrame, truth: np.ndarray,
     folds: list[tuple[np.ndarray, np.ndarray]], numbers: list[str], categories: list[str], seed: int, threads: int, best: list[float],
+    said: list[tuple[np.ndarray, np.ndarray]],
 ) -> Trial:  # fmt: skip
     begun = time.perf_counter()
     losses: list[float] = []
@@ -139,7 +146,8 @@ def _try(
             if len(train) > MOST_ROWS:
                 train = np.sort(np.random.default_rng(seed).choice(train, MOST_ROWS, replace=False))
             fitted = estimators.pipeline(candidate, params, task, numbers, categories, seed, threads).fit(frame[train], truth[train])
-            losses.append(float(row_loss(task, truth[valid], outputs(task, fitted, frame[valid], classes)).mean()))
+            said.append((valid, outputs(task, fitted, frame[valid], classes)))
+            losses.append(float(row_loss(task, truth[valid], said[-1][1]).mean()))
             if best and i + 1 < len(folds) and losses[i] > HOPELESS * best[i]:
                 return Trial(number, candidate.family, params, "pruned", None, losses, time.perf_counter() - begun)
     except (KeyboardInterrupt, TreadleError):

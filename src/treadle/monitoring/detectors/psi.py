@@ -7,8 +7,8 @@ moved, above 0.25 another population. Numbers are binned at the deciles of the r
 bin; categories are their own bins down to a share of 1 %, rarer and new ones share one. Missing is a bin of its own.
 
 With n and m rows and nothing changed, PSI is about (B - 1)(1/n + 1/m) on average, not 0 (it is a chi-square; Yurdakul 2018, "Statistical Properties
-of the Population Stability Index"): that is subtracted, so `value` may be slightly negative. Half a row is added to each bin (Jeffreys' prior), so
-that an empty bin is not infinitely surprising.
+of the Population Stability Index"): that is subtracted, so `value` may be slightly negative. Half a row is added to each bin (Jeffreys' prior)
+and no share is taken as less than 0.0001, so that an empty bin is not infinitely surprising.
 
 Unit of independence: the row, in the correction only. Rows of one block share their luck, so what PSI is unusual must be learned from blocks.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from treadle.monitoring.sketches import CategorySketch, NumberSketch, Sketch
 
 RARE = 0.01
+LEAST_SHARE = 1e-4
 MISSING, OTHER = "missing", "other"
 
 
@@ -66,7 +67,8 @@ def score(reference: Sketch, now: Sketch) -> Stability:
 
 
 def _shares(rows: np.ndarray) -> np.ndarray:
-    return np.asarray((rows + 0.5) / (rows.sum() + 0.5 * len(rows)))
+    shares: np.ndarray = np.maximum((rows + 0.5) / (rows.sum() + 0.5 * len(rows)), LEAST_SHARE)
+    return shares
 
 
 def _bins(reference: Sketch, now: Sketch) -> tuple[list[str], np.ndarray, np.ndarray]:

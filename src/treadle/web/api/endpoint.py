@@ -87,7 +87,7 @@ class Routes:
         rows = body["rows"] if many else [body]
         if len(rows) > MOST_ROWS:
             raise UsageError(f"{len(rows):,} rows in one request are more than {MOST_ROWS:,}.", hint="Send fewer at a time.")
-        answers = self._endpoint.predict(rows)
+        answers = self._endpoint.predict(rows, _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None)
         pending = [future for answer in answers if (future := self._journal.submit(answer.entry)) is not None]
         if pending:  # acknowledged: the answer leaves when it is on the disk
             await asyncio.gather(*pending)
@@ -132,6 +132,12 @@ def _json(content_type: str, body: bytes) -> Any:
         return _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(f"The body is not JSON: {str(error)[:200]}", hint='Send for example {"field": 1}.') from None
+
+
+def _ids(given: Any, count: int) -> list[str]:
+    if not isinstance(given, list) or len(given) != count or not all(isinstance(id, str) for id in given):
+        raise InvalidRequest(f"'ids' must be a list of {count} texts, one a row.", fields={"ids": "does not fit the rows"})
+    return [check_id(id, "prediction id") for id in given]
 
 
 class _Unsupported(UsageError):

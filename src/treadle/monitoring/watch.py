@@ -1,0 +1,146 @@
+"""Watching one model: block after block of the prediction log, each judged once, when its outcomes have had time to come.
+
+Memory is constant: a block is read in batches into sketches and sums, and a week of sketches is all that is kept at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from treadle.core.canonical import canonical
+from treadle.core.declare.operations import Watch
+from treadle.core.records import Record
+from treadle.core.schema import Field
+from treadle.monitoring import sketches as sk
+from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches
+from treadle.monitoring.judge import Finding, WatchState, judge_block
+from treadle.monitoring.reference import Normal
+from treadle.monitoring.sketches import Sketch, empty_sketch, rolling
+from treadle.ports.ledger import Ledger
+from treadle.ports.predictions import Outcome, Prediction, PredictionLog
+
+STATE, BLOCK = "watch_state", "block"
+_decode = msgspec.json.Decoder().decode
+_WEEK = 7
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The version whose answers are judged, and what was normal for it."""
+
+    model: str
+    version: int
+    task: Any
+    labels: Sequence[Any]
+    features: Sequence[Field]
+    normal: Normal
+
+
+def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger, now: datetime) -> list[tuple[BlockStats, Finding]]:
+    """Judge every block that is over and whose label window has passed; returns what was newly found.
+
+    State and block are recorded together after each block, so that a watch that is killed goes on with the block it was at.
+    """
+    every = int(watch.every.total_seconds() * 1_000_000)
+    due = int((now - watch.label_window).timestamp() * 1_000_000) // every * every
+    found: list[tuple[BlockStats, Finding]] = []
+    while True:
+        record = ledger.get(STATE, watched.model)
+        start = int(record["next"]) if record else _first(watched.model, log, every)
+        if start is None or start + every > due:
+            return found
+        new = record is None or record["version"] != watched.version
+        state = WatchState() if new or record is None else WatchState.from_json(record["state"])
+        block, columns = summarise(watched, log, start, start + every)
+        if block.rows == 0:
+            following = _first_after(watched.model, log, start, due, every)
+            ledger.put(STATE, watched.model, {"version": watched.version, "next": following, "state": state.to_json()}, expect=record.version if record else 0)
+            continue
+        recent = [] if new else _recent(ledger, watched, start - (_WEEK - 1) * every)
+        window = [*recent, (start, columns)][-_WEEK:]
+        state, findings = judge_block(
+            state, block, columns, watched.normal.sketches, watched.normal.thresholds, window=rolling([c for _, c in window]), window_start=window[0][0]
+        )
+        body = {"model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns)}
+        with ledger.transaction():
+            ledger.put(BLOCK, f"{watched.model}-{start // 1_000_000}", body)
+            ledger.put(
+                STATE, watched.model, {"version": watched.version, "next": start + every, "state": state.to_json()}, expect=record.version if record else 0
+            )
+        found.extend((block, finding) for finding in findings)
+
+
+def summarise(watched: Watched, log: PredictionLog, start: int, end: int) -> tuple[BlockStats, dict[str, Sketch]]:
+    """The numbers and sketches of one block of the watched version's answers, heard or unheard."""
+    columns: dict[str, Sketch] = {f.name: empty_sketch(f.kind) for f in watched.features}
+    outputs: list[tuple[float, ...]] = []
+    truths: list[Any] = []
+    moments: list[int] = []
+    for batch in log.between(watched.model, start, end):
+        mine = [(p, o, out) for p, o in batch if (out := output_of(p, watched.version))]
+        rows = [_decode(p.features) for p, _, _ in mine]
+        for i, field in enumerate(watched.features):
+            if rows:
+                values = [row[i] for row in rows]
+                columns[field.name].update(np.array([np.nan if v is None else v for v in values]) if field.kind != "category" else values)
+        for prediction, outcome, output in mine:
+            outputs.append(output)
+            truths.append(code_of(outcome, watched.labels))
+            moments.append(prediction.moment)
+    if not outputs:
+        return BlockStats(start, end, 0, 0, ()), columns
+    matrix = np.array(outputs)
+    block = block_stats(watched.task, watched.labels, matrix, np.array(truths), np.array(moments), start=start, end=end)
+    return block, {**columns, **prediction_sketches(watched.labels, matrix)}
+
+
+def output_of(prediction: Prediction, version: int) -> tuple[float, ...]:
+    """What a version said to a request, heard or not; empty if it was not asked."""
+    if prediction.version == version:
+        return prediction.output
+    return prediction.other_output if prediction.other_version == version else ()
+
+
+def code_of(outcome: Outcome | None, labels: Sequence[Any]) -> float:
+    """An outcome as a class code (-1 unknown) or a number (NaN unknown)."""
+    if not labels:
+        return float("nan") if outcome is None or isinstance(outcome.value, str) else float(outcome.value)
+    if outcome is None:
+        return -1
+    return next((i for i, label in enumerate(labels) if canonical(label) == canonical(outcome.value)), -1)
+
+
+def _first(model: str, log: PredictionLog, every: int) -> int | None:
+    for batch in log.between(model, 0, 2**62, batch=1):
+        return batch[0][0].moment // every * every
+    return None
+
+
+def _first_after(model: str, log: PredictionLog, start: int, due: int, every: int) -> int:
+    """The block of the next prediction: a stretch without traffic is passed over in one step."""
+    for batch in log.between(model, start + every, due, batch=1):
+        return batch[0][0].moment // every * every
+    return max(start + every, due)
+
+
+def _recent(ledger: Ledger, watched: Watched, since: int) -> list[tuple[int, dict[str, Sketch]]]:
+    blocks: list[Record] = ledger.find(BLOCK, {"model": watched.model, "version": watched.version}, newest_first=True, limit=_WEEK - 1)
+    return [(int(b["start"]), sk.load(b["sketches"])) for b in sorted(blocks, key=lambda b: int(b["start"])) if int(b["start"]) >= since]
+
+
+def history(model: str, ledger: Ledger) -> list[Mapping[str, Any]]:
+    """Every judged block of a model, oldest first, without its sketches."""
+    return sorted(({k: v for k, v in b.body.items() if k != "sketches"} for b in ledger.find(BLOCK, {"model": model})), key=lambda b: b["start"])
+
+
+def day(micros: int) -> datetime:
+    """Microseconds since 1970 as a moment."""
+    from datetime import UTC
+
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)

@@ -1,0 +1,197 @@
+"""When this happens, do that: the one page that closes the loop.
+
+    an open alarm of a kind the project retrains on  ->  one retraining, with the alarm as its cause
+    a retrained version that passed its gates         ->  challenger, in shadow
+    enough evidence in shadow, in canary              ->  canary, champion, or out
+    an alarm whose cause was answered                 ->  resolved
+
+Each step first looks at what is recorded, so that a step that is killed, or done by two processes, does nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+
+from treadle.assemble import Workspace
+from treadle.core.canonical import digest
+from treadle.core.clock import iso, parse_time
+from treadle.core.declare.model import Model
+from treadle.core.errors import Conflict, DataError, Refused
+from treadle.core.records import Record, Ref
+from treadle.deploy import ENDPOINT
+from treadle.monitoring import alarms
+from treadle.monitoring.reference import read_reference
+from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
+from treadle.registry import packages, promote, versions
+from treadle.serving.requests import fields_of, micros
+from treadle.serving.traffic import Decision, Pair, decide
+from treadle.turn import turn
+
+Tell = Callable[[str], None]
+
+
+def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[str]:
+    """Watch and react once, at the clock's moment; returns what was done, in words."""
+    done: list[str] = []
+
+    def say(line: str) -> None:
+        done.append(line)
+        tell(line)
+
+    look(ws, model, say)
+    rollout(ws, model, say)
+    answer_alarms(ws, model, say)
+    alarms.deliver(ws.ledger, ws.notifiers)
+    return done
+
+
+def look(ws: Workspace, model: Model, tell: Tell) -> list[Record]:
+    """Judge the blocks that are due and raise alarms for what is found."""
+    declared = ws.watch_of(model)
+    deployed = promote.deployment(model.name, ws.ledger)
+    if declared is None or deployed is None:
+        return []
+    watched = _watched(ws, model, int(deployed["champion"]))
+    if watched is None:
+        return []
+    raised = []
+    for _, finding in judge_due(watched, declared, ws.predictions, ws.ledger, ws.clock.now()):
+        alarm = alarms.raise_alarm(model.name, watched.version, finding, ws.ledger, ws.clock)
+        if alarm is not None:
+            tell(f"alarm {alarm.id}: {finding.kind}: {finding.sentence}")
+            raised.append(alarm)
+    return raised
+
+
+def answer_alarms(ws: Workspace, model: Model, tell: Tell) -> None:
+    """Start the retraining an open alarm asks for, if the policy allows one now."""
+    declared = ws.watch_of(model)
+    deployed = promote.deployment(model.name, ws.ledger)
+    if declared is None or declared.retrain is None or deployed is None:
+        return
+    for alarm in alarms.open_alarms(model.name, ws.ledger):
+        if alarm["version"] != deployed["champion"] and alarm["version"] != deployed["challenger"]:
+            alarms.resolve(alarm, f"version {alarm['version']} no longer answers", ws.ledger, ws.clock)
+            continue
+        if alarm["kind"] not in declared.retrain.on or alarm["reaction"] or deployed["challenger"] is not None:
+            continue
+        limit = declared.retrain.at_most
+        since = iso(ws.clock.now() - limit.per)
+        recent = [r for r in ws.ledger.find("run", {"model": model.name, "cause.kind": "alarm"}) if r["started"] > since]
+        if len(recent) >= limit.count:
+            continue  # the budget is spent; the alarm stays open and is answered when it is not
+        retrain(ws, model, alarm, int(deployed["champion"]), tell)
+        deployed = promote.deployment(model.name, ws.ledger)
+        if deployed is None:
+            return
+
+
+def retrain(ws: Workspace, model: Model, alarm: Record, champion: int, tell: Tell) -> None:
+    """Train on what is known by now with the champion's settings, compare with it, and let a version that passes challenge it."""
+    now = ws.clock.now()
+    current = versions.get(model.name, champion, ws.ledger)
+    run_id = f"run-{digest(['alarm', alarm.id])[:12]}"
+    cause = {"kind": alarms.KIND, "id": alarm.id, "text": alarm["sentence"]}
+    try:
+        outcome = turn(
+            ws, model, cause=cause, as_of=now, run_id=run_id, champion=current, settings={"family": current["family"], "params": current["params"]}
+        )
+    except Conflict:  # this alarm's run exists: another process started it, or this one did before it was killed
+        existing = ws.ledger.get("run", run_id)
+        if existing is not None and existing["status"] in ("interrupted", "failed", "cancelled"):
+            turn(ws, model, cause={**cause, "kind": "resume"}, as_of=parse_time(existing["as_of"]), champion=current,
+                 settings={"family": current["family"], "params": current["params"]})  # fmt: skip
+        return
+    except (DataError, Refused) as error:
+        _reacted(ws, alarm, run_id)
+        fresh = ws.ledger.get(alarms.KIND, alarm.id)
+        assert fresh is not None
+        alarms.resolve(fresh, f"its retraining {run_id} could not be done: {error}", ws.ledger, ws.clock)
+        tell(f"retraining for {alarm.id} failed: {error}")
+        return
+    alarm = _reacted(ws, alarm, run_id)
+    number, status = outcome["register"]["number"], outcome["register"]["status"]
+    made = versions.get(model.name, number, ws.ledger)
+    if status == "refused":
+        reason = "; ".join(made["verdict"]["reasons"])
+        tell(f"retrained because of {alarm.id}: version {number} thrown out by its gates: {reason}")
+        alarms.resolve(alarm, f"retrained, but version {number} was refused: {reason}", ws.ledger, ws.clock)
+        return
+    promote.challenge(model.name, number, ws.ledger, ws.clock)
+    tell(f"retrained because of {alarm.id}: version {number} passed its gates and runs in shadow")
+
+
+def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
+    """Move a challenger on, or out, as the evidence of its stage allows."""
+    deployed = promote.deployment(model.name, ws.ledger)
+    if deployed is None or deployed["challenger"] is None or deployed["stage"] not in ("shadow", "canary"):
+        return None
+    serve = ws.serve_of(model)
+    champion, challenger = int(deployed["champion"]), int(deployed["challenger"])
+    since, now = parse_time(deployed["since"]), ws.clock.now()
+    labels = versions.get(model.name, champion, ws.ledger)["labels"]
+    pairs = paired(ws, model, champion, challenger, micros(since), micros(now) + 1, labels)
+    endpoint = ws.ledger.get(ENDPOINT, model.name)
+    failures = int(endpoint.get("challenger_failures", 0)) if endpoint else 0
+    least: timedelta = serve.shadow if deployed["stage"] == "shadow" else serve.canary_for
+    decision = decide(deployed["stage"], since, now, least, serve.least_outcomes, pairs, failures, model.seed)
+    evidence = decision.evidence
+    if decision.action == "canary":
+        promote.canary(model.name, serve.canary, evidence, ws.ledger, ws.clock)
+        tell(f"version {challenger} now answers {serve.canary:.0%} of the requests: {decision.reason}")
+    elif decision.action == "promote":
+        promote.promote(model.name, evidence, ws.ledger, ws.clock)
+        tell(f"version {challenger} replaces version {champion}: {decision.reason}")
+        _settle(ws, model, challenger, f"version {challenger} replaced version {champion}")
+    elif decision.action == "reject":
+        promote.reject(model.name, decision.reason, evidence, ws.ledger, ws.clock)
+        tell(f"version {challenger} is thrown out: {decision.reason}")
+        _settle(ws, model, challenger, f"version {challenger} was thrown out in {deployed['stage']}: {decision.reason}")
+    return decision
+
+
+def paired(ws: Workspace, model: Model, champion: int, challenger: int, start: int, end: int, labels: list[object]) -> list[Pair]:
+    """The row losses of both versions on the requests both were asked, whose outcome is known."""
+    from treadle.training.losses import row_loss
+
+    task = "multiclass" if labels else "regression"
+    day = 86_400_000_000
+    found: list[Pair] = []
+    for batch in ws.predictions.between(model.name, start, end):
+        for prediction, outcome in batch:
+            ours, theirs = output_of(prediction, champion), output_of(prediction, challenger)
+            truth = code_of(outcome, labels)
+            if not ours or not theirs or not np.isfinite(truth) or (labels and truth < 0):
+                continue
+            y = np.array([int(truth)]) if labels else np.array([truth])
+            losses = [float(row_loss(task, y, np.array([o]))[0]) for o in (ours, theirs)]  # type: ignore[arg-type]
+            found.append(Pair(prediction.moment // day, *losses))
+    return found
+
+
+def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:
+    version = versions.get(model.name, number, ws.ledger)
+    folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
+    normal = read_reference(folder)
+    if normal is None:
+        return None
+    return Watched(model.name, number, version["task"], version["labels"], fields_of(manifest["signature"])[1], normal)
+
+
+def _reacted(ws: Workspace, alarm: Record, run_id: str) -> Record:
+    with ws.ledger.transaction():
+        changed = ws.ledger.put(alarms.KIND, alarm.id, {**alarm.body, "reaction": run_id}, expect=alarm.version)
+        ws.ledger.append("alarm.answered", Ref(alarms.KIND, alarm.id), {"run": run_id})
+    return changed
+
+
+def _settle(ws: Workspace, model: Model, challenger: int, resolution: str) -> None:
+    """Resolve the alarm whose retraining made this challenger; what it said is answered now, one way or the other."""
+    version = versions.get(model.name, challenger, ws.ledger)
+    if version["cause"].get("kind") == alarms.KIND:
+        alarm = ws.ledger.get(alarms.KIND, version["cause"]["id"])
+        if alarm is not None and alarm["status"] == "open":
+            alarms.resolve(alarm, resolution, ws.ledger, ws.clock)
