@@ -137,7 +137,7 @@ def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
     endpoint = ws.ledger.get(ENDPOINT, model.name)
     failures = int(endpoint.get("challenger_failures", 0)) if endpoint else 0
     least: timedelta = serve.shadow if deployed["stage"] == "shadow" else serve.canary_for
-    decision = decide(deployed["stage"], since, now, least, serve.least_outcomes, pairs, failures, model.seed)
+    decision = decide(deployed["stage"], since, now, least, serve.least_outcomes, pairs, failures)
     evidence = decision.evidence
     if decision.action == "canary":
         promote.canary(model.name, serve.canary, evidence, ws.ledger, ws.clock)

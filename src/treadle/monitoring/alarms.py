@@ -51,7 +51,9 @@ def open_alarms(model: str, ledger: Ledger) -> list[Record]:
 def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
     """Close an alarm, saying why."""
     with ledger.transaction():
-        closed = ledger.put(KIND, record.id, {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now())}, expect=record.version)
+        closed = ledger.put(
+            KIND, record.id, {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now())}, expect=record.version
+        )
         ledger.append("alarm.resolved", Ref(KIND, record.id), {"resolution": resolution}, actor=actor)
     return closed
 

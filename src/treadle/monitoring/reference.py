@@ -51,7 +51,9 @@ def write_reference(
     columns: list[dict[str, Sketch]] = []
     for block in np.unique(position):
         chosen = np.flatnonzero(position == block)
-        blocks.append(block_stats(task, labels, outputs[chosen], truth[chosen], moments[chosen], start=int(block) * every, end=int(block + 1) * every))
+        blocks.append(
+            block_stats(task, labels, outputs[chosen], truth[chosen], moments[chosen], start=int(block) * every, end=int(block + 1) * every)
+        )
         part = unseen[chosen]
         columns.append({**{f.name: sketch_column(_values(part[f.name]), f.kind) for f in features}, **prediction_sketches(labels, outputs[chosen])})
     thresholds = calibrate_watch(blocks, watch, seed, features=columns, reference=reference)

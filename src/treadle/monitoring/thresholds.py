@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from math import exp, inf, log, nan, sqrt
+from math import exp, log, nan, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,8 +125,8 @@ def calibrate_watch(
         quality_chart,
         calibration_chart,
         week,
-        _levels(features, LEAST_BLOCK, 1, reference, rate, seed),
-        _levels(windows[week - 1 :], LEAST_WINDOW, week, reference, rate, seed),
+        _levels(features, LEAST_BLOCK, 1, reference, rate),
+        _levels(windows[week - 1 :], LEAST_WINDOW, week, reference, rate),
         _limits(features, windows, reference),
         _constant(features, reference),
     )
@@ -158,23 +158,24 @@ def cusum_threshold(values: np.ndarray, rate: float, *, watched: int = 1, two_si
     return Calibrated(h, each, -log(max(silent, 0.5 / PATHS)) / length)
 
 
-def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overlap: int = 1, seed: int = 0) -> Calibrated:
-    """The level that a per-block distance like PSI exceeds `rate / watched` times per block: at least the largest seen.
+def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overlap: int = 1) -> float:
+    """The level that a per-block distance like PSI exceeds `rate / watched` times per block.
 
-    PSI is a squared distance, so its root is taken as normal; the level is the upper prediction limit of one more block, from simulated Student's t:
-    mean + t * sd * sqrt(1 + 1/n). Windows that `overlap` blocks count as that many times fewer. With less than 2 left nothing
-    is known and the level is 0 (the effect alone decides).
+    A distance is small on most days and large on few: its largest quarter (the largest four where that is more) is taken to fall off exponentially
+    beyond the value u it begins at, with the mean excess m (peaks over threshold, Pickands 1975). As m is estimated from k values, one more value
+    exceeds u + x with probability share * (1 + x / (k m)) ** -k, which is solved for x. Windows that `overlap` blocks count as that many
+    times fewer. With less than two left nothing is known and the level is 0 (the effect alone decides).
     """
-    each, n = min(0.5, _each(rate, watched) * overlap), len(values) / overlap
+    each, n = _each(rate, watched) * overlap, len(values) / overlap
     if n < 2:
-        return Calibrated(0.0, each / overlap, inf)
-    roots = np.sqrt(np.maximum(0.0, values))
-    spread = max(float(roots.std(ddof=1)), 1e-9)
-    draws = np.abs(np.random.default_rng(seed).standard_t(n - 1, size=200_000))
-    t = float(np.quantile(draws, 1 - 2 * each))
-    level = max(float(roots.max()), float(roots.mean()) + t * spread * (1 + 1 / n) ** 0.5)
-    past = (level - float(roots.mean())) / (spread * (1 + 1 / n) ** 0.5)
-    return Calibrated(level**2, each / overlap, float((draws > past).mean()) / 2 / overlap)
+        return 0.0
+    share = min(1.0, max(0.25, 4 / n))
+    if each >= share:
+        return float(np.quantile(values, 1 - min(1.0, each)))
+    begin = float(np.quantile(values, 1 - share))
+    excess = float(np.mean(values[values >= begin] - begin))
+    k = share * n
+    return begin + k * excess * ((share / each) ** (1 / k) - 1)
 
 
 def _each(rate: float, watched: int) -> float:
@@ -214,9 +215,7 @@ def _chart(rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: 
     return Chart(mean, between, max(1.0, float(z.std(ddof=1))), row_variance, calibrated.threshold, calibrated.rate, calibrated.achieved)
 
 
-def _levels(
-    spans: Sequence[Mapping[str, Sketch]], least: int, overlap: int, reference: Mapping[str, Sketch], rate: float, seed: int
-) -> dict[str, float]:
+def _levels(spans: Sequence[Mapping[str, Sketch]], least: int, overlap: int, reference: Mapping[str, Sketch], rate: float) -> dict[str, float]:
     """The level of each name, from drift-free blocks or from the weeks that end with them."""
     answers = sum(name.startswith(PREDICTION) for name in reference)
     levels = {}
@@ -224,7 +223,7 @@ def _levels(
         values = [psi.score(reference[name], span[name]).value for span in spans if name in span and span[name].count >= least]
         among = 2 * (answers if name.startswith(PREDICTION) else len(reference) - answers)  # each looked at by block and by week
         if len(values) >= 2:
-            levels[name] = max(MOVED, level_threshold(np.array(values), rate, watched=WATCHED * among, overlap=overlap, seed=seed).threshold)
+            levels[name] = max(MOVED, level_threshold(np.array(values), rate, watched=WATCHED * among, overlap=overlap))
     return levels
 
 

@@ -27,7 +27,6 @@ from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
 STATE, BLOCK = "watch_state", "block"
 _decode = msgspec.json.Decoder().decode
-_WEEK = 7
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,26 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         block, columns = summarise(watched, log, start, start + every)
         if block.rows == 0:
             following = _first_after(watched.model, log, start, due, every)
-            ledger.put(STATE, watched.model, {"version": watched.version, "next": following, "state": state.to_json()}, expect=record.version if record else 0)
+            ledger.put(
+                STATE,
+                watched.model,
+                {"version": watched.version, "next": following, "state": state.to_json()},
+                expect=record.version if record else 0,
+            )
             continue
-        recent = [] if new else _recent(ledger, watched, start - (_WEEK - 1) * every)
-        window = [*recent, (start, columns)][-_WEEK:]
+        week = watched.normal.thresholds.week
+        recent = [] if new else _recent(ledger, watched, start - (week - 1) * every, week)
         state, findings = judge_block(
-            state, block, columns, watched.normal.sketches, watched.normal.thresholds, window=rolling([c for _, c in window]), window_start=window[0][0]
+            state, block, columns, watched.normal.sketches, watched.normal.thresholds, window=rolling([*recent, columns], week)
         )
         body = {"model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns)}
         with ledger.transaction():
             ledger.put(BLOCK, f"{watched.model}-{start // 1_000_000}", body)
             ledger.put(
-                STATE, watched.model, {"version": watched.version, "next": start + every, "state": state.to_json()}, expect=record.version if record else 0
+                STATE,
+                watched.model,
+                {"version": watched.version, "next": start + every, "state": state.to_json()},
+                expect=record.version if record else 0,
             )
         found.extend((block, finding) for finding in findings)
 
@@ -129,9 +136,9 @@ def _first_after(model: str, log: PredictionLog, start: int, due: int, every: in
     return max(start + every, due)
 
 
-def _recent(ledger: Ledger, watched: Watched, since: int) -> list[tuple[int, dict[str, Sketch]]]:
-    blocks: list[Record] = ledger.find(BLOCK, {"model": watched.model, "version": watched.version}, newest_first=True, limit=_WEEK - 1)
-    return [(int(b["start"]), sk.load(b["sketches"])) for b in sorted(blocks, key=lambda b: int(b["start"])) if int(b["start"]) >= since]
+def _recent(ledger: Ledger, watched: Watched, since: int, week: int) -> list[dict[str, Sketch]]:
+    blocks: list[Record] = ledger.find(BLOCK, {"model": watched.model, "version": watched.version}, newest_first=True, limit=week - 1)
+    return [sk.load(b["sketches"]) for b in sorted(blocks, key=lambda b: int(b["start"])) if int(b["start"]) >= since]
 
 
 def history(model: str, ledger: Ledger) -> list[Mapping[str, Any]]:
