@@ -127,6 +127,12 @@ def test_an_unchanged_stream_of_a_hundred_and_twenty_days_hardly_ever_alarms(tra
     assert len(found) <= 2, found
 
 
+def test_over_many_models_alarms_come_at_about_the_tolerated_rate() -> None:
+    quarters = 6 * 120 / 91
+    found = [finding for seed in range(6) for _, finding in live(world(seed), stream(120, seed=100 + seed))]
+    assert len(found) <= 2 * quarters, [f.sentence for f in found]
+
+
 @pytest.mark.parametrize(
     ("fault", "metric", "feature", "days"),
     [
@@ -189,11 +195,11 @@ def test_a_day_the_model_itself_foresees_to_be_hard_is_not_an_alarm(trained: Wor
 
 
 def test_what_the_model_answers_is_watched(trained: World) -> None:
-    days = stream(4)
+    days = stream(5)
     for d in days[2:]:
         d.outputs = np.column_stack([1 - d.outputs[:, 1] / 3, d.outputs[:, 1] / 3])
     kinds = {f.kind: i for i, f in live(trained, days)}
-    assert kinds["prediction"] == 2
+    assert 2 <= kinds["prediction"] <= 4
     assert "calibration" in kinds
 
 

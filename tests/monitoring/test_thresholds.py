@@ -82,7 +82,7 @@ def test_without_reference_blocks_the_standard_normal_threshold_of_the_textbook_
     assert cusum_threshold(np.array([]), 1 / 168).threshold == pytest.approx(4.0, abs=0.4)
 
 
-@pytest.mark.parametrize("power", [1, 2, 4])
+@pytest.mark.parametrize("power", [1, 2])
 def test_a_level_is_passed_by_new_blocks_at_about_the_tolerated_rate(power: int) -> None:
     rng = np.random.default_rng(15)
     passed = 0

@@ -62,7 +62,7 @@ class NumberSketch:
         return sqrt(self.m2 / (self.present - 1)) if self.present > 1 else nan
 
     def update(self, values: Values) -> None:
-        """Add values; None, NaN and infinities count as missing."""
+        """Add values; None, NaN and infinities count as missing. Moments (also as ISO text) are seconds since 1970 UTC."""
         numbers = _numbers(values)
         known = numbers[np.isfinite(numbers)]
         self.missing += len(numbers) - len(known)
@@ -160,9 +160,9 @@ def empty_sketch(kind: Kind) -> Sketch:
 
 
 def sketch_column(values: Values, kind: Kind) -> Sketch:
-    """The sketch of a whole column. Timestamps (moments or ISO text) are numbers: seconds since 1970 UTC."""
+    """The sketch of a whole column."""
     sketch = empty_sketch(kind)
-    sketch.update([_seconds(v) for v in values] if kind == "timestamp" else values)
+    sketch.update(values)
     return sketch
 
 
@@ -219,7 +219,10 @@ def load(stored: Mapping[str, str]) -> Reference:
 def _numbers(values: Values) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return np.array([_seconds(v) for v in values])
-    return np.atleast_1d(np.asarray(values, dtype=np.float64))  # None becomes NaN
+    try:
+        return np.atleast_1d(np.asarray(values, dtype=np.float64))  # None becomes NaN
+    except (TypeError, ValueError):
+        return np.array([_seconds(v) for v in values])
 
 
 def _seconds(value: Any) -> float:

@@ -175,7 +175,7 @@ def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overla
     begin = float(np.quantile(values, 1 - share))
     excess = float(np.mean(values[values >= begin] - begin))
     k = share * n
-    return begin + k * excess * ((share / each) ** (1 / k) - 1)
+    return begin + k * excess * (float(share / each) ** (1 / k) - 1.0)
 
 
 def _each(rate: float, watched: int) -> float:

@@ -1,0 +1,202 @@
+"""Looking: `report`, `why`, `runs`, `models`, `status`, `console`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from treadle.cli import show
+from treadle.core.errors import NotFound
+
+
+@click.command(epilog="Example: treadle report late-arrival --out report.html")
+@click.argument("model", default="")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write (default: report.html, or report-MODEL.html with several models).")
+@click.option("--json", "json_", is_flag=True, help="Print what the page shows as JSON instead.")
+@click.pass_context
+def report(ctx: click.Context, model: str, out: Path | None, json_: bool) -> None:
+    """Write one self-contained HTML page: the loop's evidence, quality by month, alarms and what they led to, costs."""
+    from treadle.report import collect, write_report
+
+    ws = show.workspace(ctx)
+    declared = ws.model(model)
+    if json_:
+        show.as_json(collect(ws, declared))
+        return
+    name = "report.html" if len(ws.project.models) == 1 else f"report-{declared.name}.html"
+    show.say(f"report: {write_report(ws, declared, out or ws.folder / name)}")
+
+
+@click.command(epilog="Example: treadle why p-01k9m2x7c3q4d9a0bz")
+@click.argument("prediction")
+@click.option("--json", "json_", is_flag=True, help="Print the story as JSON.")
+@click.pass_context
+def why(ctx: click.Context, prediction: str, json_: bool) -> None:
+    """Tell the whole story of one prediction: inputs, features, version, data, code, evidence, approver, outcome."""
+    from treadle.governance.lineage import story
+
+    ws = show.workspace(ctx)
+    told = story(prediction, ws.predictions, ws.ledger, ws.blobs.get)
+    if json_:
+        show.as_json(told)
+    else:
+        _tree(told)
+
+
+def _tree(value: Any, indent: int = 0) -> None:
+    pad = "  " * indent
+    for key, entry in value.items() if isinstance(value, dict) else enumerate(value, 1):
+        if isinstance(entry, dict | list) and entry:
+            show.say(f"{pad}{key}:")
+            _tree(entry, indent + 1)
+        else:
+            show.say(f"{pad}{key}: {'-' if entry in (None, '', [], {}) else f'{entry:.6g}' if isinstance(entry, float) else entry}")
+
+
+@click.command(epilog="Example: treadle runs --limit 5")
+@click.argument("run", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def runs(ctx: click.Context, run: str | None, limit: int, json_: bool) -> None:
+    """List the runs, newest first, or show one with its steps."""
+    from treadle.pipelines.run import RUN, mark_interrupted
+
+    ws = show.workspace(ctx)
+    mark_interrupted(ws.ledger, ws.clock)
+    if run is not None:
+        record = ws.ledger.get(RUN, run)
+        if record is None:
+            raise NotFound(f"There is no run {run!r}.", hint="See: treadle runs")
+        if json_:
+            show.as_json({"id": record.id, **record.body})
+            return
+        show.say(f"{record.id}  {record['scope']}  {record['status']}  {record['error']}" if record.get("error") else f"{record.id}  {record['scope']}  {record['status']}")
+        show.say(f"started {record['started'][:19]}  because: {record['cause']['text'] or record['cause']['kind']}")
+        show.table(["step", "status", "seconds", "why"], [(s["name"], s["status"], f"{s.get('seconds', 0):.2f}", s.get("reason", "")) for s in record["steps"]])
+        for step in record["steps"]:
+            for line in step.get("log", []):
+                show.say(f"  {step['name']}: {line}")
+            if step.get("traceback"):
+                show.say(step["traceback"])
+        return
+    found = ws.ledger.find(RUN, newest_first=True, limit=limit)
+    if json_:
+        show.as_json([{"id": r.id, **r.body} for r in found])
+        return
+    if not found:
+        show.say("No run yet. Start one with: treadle run")
+    show.table(
+        ["run", "model", "status", "started", "seconds", "because"],
+        [(r.id, r["model"], r["status"], r["started"][:19], f"{sum(s.get('seconds', 0) for s in r['steps']):.1f}", (r["cause"]["text"] or r["cause"]["kind"])[:70]) for r in found],
+    )  # fmt: skip
+
+
+@click.command(epilog="Example: treadle models late-arrival --version 2")
+@click.argument("model", default="")
+@click.option("--version", "number", type=int, help="Show this version with its evidence.")
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> None:
+    """List the versions of the project's models, or show one with its gates."""
+    from treadle.registry import versions
+
+    ws = show.workspace(ctx)
+    chosen = [ws.model(model)] if model or number is not None else list(ws.project.models.values())
+    if number is not None:
+        version = versions.get(chosen[0].name, number, ws.ledger)
+        if json_:
+            show.as_json({"id": version.id, **version.body})
+            return
+        show.say(f"{version.id}  {version['status']}  {version['family']} {version['params']}")
+        show.say(f"trained on {version['trained_rows']:,} rows known by {version['as_of'][:10] or 'the end'}; run {version['run']}; because: {version['cause']['text']}")
+        for finding in version["verdict"]["findings"]:
+            show.say(f"  {'passed' if finding['passed'] else 'FAILED'}  {finding['gate']:<15} {finding['reason']}")
+        return
+    found = [v for m in chosen for v in versions.all_versions(m.name, ws.ledger)]
+    if json_:
+        show.as_json([{"id": v.id, **v.body} for v in found])
+        return
+    if not found:
+        show.say("No version yet. Make one with: treadle run")
+    show.table(
+        ["version", "status", "family", "metric", "rows", "known by", "because"],
+        [(v.id, v["status"], v["family"], _metric(v["evaluation"]), f"{v['trained_rows']:,}", v["as_of"][:10], v["cause"]["text"][:60]) for v in found],
+    )
+
+
+def _metric(evaluation: Any) -> str:
+    metric = evaluation["metrics"]["model"][evaluation["primary"]]
+    return f"{evaluation['primary']} n/a" if metric["value"] is None else f"{evaluation['primary']} {metric['value']:.3f}"
+
+
+@click.command(epilog="Example: treadle status --json")
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def status(ctx: click.Context, json_: bool) -> None:
+    """Say how the project stands: data, versions, what answers, open alarms, and what needs a person."""
+    from treadle.deploy import running_endpoint
+    from treadle.monitoring.alarms import open_alarms
+    from treadle.pipelines.run import mark_interrupted
+    from treadle.registry import promote, versions
+
+    ws = show.workspace(ctx)
+    mark_interrupted(ws.ledger, ws.clock)
+    said: list[dict[str, Any]] = []
+    for name in ws.project.models:
+        known = versions.all_versions(name, ws.ledger)
+        deployed = promote.deployment(name, ws.ledger)
+        endpoint = running_endpoint(ws, name)
+        predictions, outcomes = ws.predictions.count(name)
+        found = open_alarms(name, ws.ledger)
+        said.append(
+            {
+                "model": name, "versions": len(known), "newest": known[-1]["status"] if known else None,
+                "champion": deployed["champion"] if deployed else None, "challenger": deployed["challenger"] if deployed else None,
+                "stage": deployed["stage"] if deployed else None, "endpoint": endpoint["url"] if endpoint else None, "predictions": predictions,
+                "outcomes": outcomes, "alarms": [{"id": a.id, "kind": a["kind"], "sentence": a["sentence"]} for a in found],
+                "next": _next(name, known, deployed, endpoint, found),
+            }
+        )  # fmt: skip
+    if json_:
+        show.as_json({"project": ws.project.name, "owner": ws.project.owner, "models": said})
+        return
+    show.say(f"{ws.project.name}: {ws.project.goal or 'no goal said'} (owner: {ws.project.owner or 'nobody said'})")
+    for s in said:
+        show.say(f"\n{s['model']}: {s['versions']} versions" + (f", the newest is {s['newest']}" if s["newest"] else ""))
+        if s["champion"] is not None:
+            challenger = f", version {s['challenger']} in {s['stage']}" if s["challenger"] else ""
+            show.say(f"  champion: version {s['champion']}{challenger}; endpoint: {s['endpoint'] or 'not running'}")
+            show.say(f"  {s['predictions']:,} predictions logged, {s['outcomes']:,} with their outcome")
+        for alarm in s["alarms"]:
+            show.say(f"  open alarm {alarm['id']}: {alarm['kind']}: {alarm['sentence']}")
+        show.say(f"  next: {s['next']}")
+
+
+def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list[Any]) -> str:
+    if not known:
+        return f"treadle run {name}"
+    if deployed is None:
+        return f"treadle deploy {name}" if known[-1]["status"] == "approved" else f"see why it was refused: treadle models {name} --version {known[-1]['number']}"
+    if endpoint is None:
+        return f"treadle deploy {name}"
+    return f"look at the alarms: treadle report {name}" if found else "nothing needs a person"
+
+
+@click.command(epilog="Example: treadle console --port 8800")
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="The port on this machine; 0 picks a free one.")
+@click.pass_context
+def console(ctx: click.Context, port: int) -> None:
+    """Serve the record of everything as pages on this machine (read-only), until stopped by hand."""
+    from treadle.core.errors import Conflict
+    from treadle.serving.address import free_port, port_free
+    from treadle.web.console import serve
+
+    ws = show.workspace(ctx)
+    if port and not port_free("127.0.0.1", port):
+        raise Conflict(f"Port {port} is in use.", hint="Give another one: treadle console --port N")
+    port = port or free_port("127.0.0.1")
+    show.say(f"console: http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    serve(ws, "127.0.0.1", port)
