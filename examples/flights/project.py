@@ -85,11 +85,11 @@ late = project.model(
     split=tr.by_time(test="14d"),
     slices=["carrier", "origin"],
     gates=[
-        tr.enough_rows(2_000), tr.signal(), tr.beats_baseline(), tr.beats_champion(), tr.certain(0.15), tr.calibrated(0.12),
+        tr.enough_rows(2_000), tr.signal(), tr.beats_baseline(), tr.no_worse_than_champion(margin=0.01), tr.certain(0.15), tr.calibrated(0.12),
         tr.every_slice(at_least=0.6, rows=200),
     ],
     trials=9,
 )  # fmt: skip
 
 project.serve(late, shadow="3d", canary="20%", canary_for="3d", least_outcomes=200, durability="buffered")
-project.watch(late, every="1d", label_window="1d", false_alarms="1 per quarter", retrain=tr.on_evidence(at_most="1 per 10d", on=("calibration",)))
+project.watch(late, every="1d", label_window="1d", false_alarms="1 per quarter", retrain=tr.on_evidence(at_most="1 per 21d", on=("calibration", "quality"), every="35d"))

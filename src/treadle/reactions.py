@@ -1,6 +1,7 @@
 """When this happens, do that: the one page that closes the loop.
 
     an open alarm of a kind the project retrains on  ->  one retraining, with the alarm as its cause
+    no retraining for as long as the project allows   ->  one retraining, with the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow
     enough evidence in shadow, in canary              ->  canary, champion, or out
     an alarm whose cause was answered                 ->  resolved
@@ -19,12 +20,14 @@ from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
+from treadle.core.declare.operations import Retrain
 from treadle.core.errors import Conflict, DataError, Refused
 from treadle.core.records import Record, Ref
 from treadle.deploy import ENDPOINT
 from treadle.monitoring import alarms
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
+from treadle.pipelines.run import mark_interrupted
 from treadle.registry import packages, promote, versions
 from treadle.serving.requests import fields_of, micros
 from treadle.serving.traffic import Decision, Pair, decide
@@ -44,6 +47,7 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     look(ws, model, say)
     rollout(ws, model, say)
     answer_alarms(ws, model, say)
+    keep_fresh(ws, model, say)
     alarms.deliver(ws.ledger, ws.notifiers)
     return done
 
@@ -76,52 +80,78 @@ def answer_alarms(ws: Workspace, model: Model, tell: Tell) -> None:
         if alarm["version"] != deployed["champion"] and alarm["version"] != deployed["challenger"]:
             alarms.resolve(alarm, f"version {alarm['version']} no longer answers", ws.ledger, ws.clock)
             continue
-        if alarm["kind"] not in declared.retrain.on or alarm["reaction"] or deployed["challenger"] is not None:
+        if alarm["kind"] not in declared.retrain.on or deployed["challenger"] is not None:
             continue
-        limit = declared.retrain.at_most
-        since = iso(ws.clock.now() - limit.per)
-        recent = [r for r in ws.ledger.find("run", {"model": model.name, "cause.kind": "alarm"}) if r["started"] > since]
-        if len(recent) >= limit.count:
-            continue  # the budget is spent; the alarm stays open and is answered when it is not
-        retrain(ws, model, alarm, int(deployed["champion"]), tell)
+        if _spent(ws, model, declared.retrain):
+            continue  # the alarm stays open and is answered when the budget allows
+        cause = {"kind": alarms.KIND, "id": alarm.id, "text": alarm["sentence"]}
+        number, said = retrain(ws, model, cause, int(deployed["champion"]), tell)
+        fresh = ws.ledger.get(alarms.KIND, alarm.id)
+        if fresh is not None and number is None:
+            alarms.resolve(fresh, said, ws.ledger, ws.clock)
         deployed = promote.deployment(model.name, ws.ledger)
         if deployed is None:
             return
 
 
-def retrain(ws: Workspace, model: Model, alarm: Record, champion: int, tell: Tell) -> None:
-    """Train on what is known by now with the champion's settings, compare with it, and let a version that passes challenge it."""
-    now = ws.clock.now()
+def keep_fresh(ws: Workspace, model: Model, tell: Tell) -> None:
+    """Retrain by the calendar when nothing else did for as long as the project says."""
+    declared = ws.watch_of(model)
+    deployed = promote.deployment(model.name, ws.ledger)
+    if declared is None or declared.retrain is None or declared.retrain.every is None or deployed is None or deployed["challenger"] is not None:
+        return
+    newest = max((v["as_of"] or v["trained_to"] for v in versions.all_versions(model.name, ws.ledger)), default="")
+    if not newest or ws.clock.now() - parse_time(newest) < declared.retrain.every:
+        return
+    slot = f"after {newest[:10]}"
+    text = f"nothing was retrained for {declared.retrain.every.days} days"
+    retrain(ws, model, {"kind": "schedule", "id": f"{model.name} {slot}", "text": text}, int(deployed["champion"]), tell)
+
+
+def _spent(ws: Workspace, model: Model, policy: Retrain) -> bool:
+    since = iso(ws.clock.now() - policy.at_most.per)
+    runs = [r for kind in (alarms.KIND, "schedule") for r in ws.ledger.find("run", {"model": model.name, "cause.kind": kind})]
+    return sum(r["started"] > since for r in runs) >= policy.at_most.count
+
+
+def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, tell: Tell) -> tuple[int | None, str]:
+    """Train on what is known by now with the champion's settings, compare with it, and let a version that passes challenge it.
+
+    One cause starts one run: its id is made from the cause, so a second process, or this one after a crash, finds it there.
+    Returns: (number of the challenger or None, what happened).
+    """
     current = versions.get(model.name, champion, ws.ledger)
-    run_id = f"run-{digest(['alarm', alarm.id])[:12]}"
-    cause = {"kind": alarms.KIND, "id": alarm.id, "text": alarm["sentence"]}
-    try:
-        outcome = turn(
-            ws, model, cause=cause, as_of=now, run_id=run_id, champion=current, settings={"family": current["family"], "params": current["params"]}
-        )
-    except Conflict:  # this alarm's run exists: another process started it, or this one did before it was killed
+    settings = {"family": current["family"], "params": current["params"]}
+    run_id = f"run-{digest([cause['kind'], cause['id']])[:12]}"
+    as_of = ws.clock.now()
+    existing = ws.ledger.get("run", run_id)
+    if existing is not None and existing["status"] == "running":
+        mark_interrupted(ws.ledger, ws.clock)
         existing = ws.ledger.get("run", run_id)
-        if existing is not None and existing["status"] in ("interrupted", "failed", "cancelled"):
-            turn(ws, model, cause={**cause, "kind": "resume"}, as_of=parse_time(existing["as_of"]), champion=current,
-                 settings={"family": current["family"], "params": current["params"]})  # fmt: skip
-        return
-    except (DataError, Refused) as error:
-        _reacted(ws, alarm, run_id)
-        fresh = ws.ledger.get(alarms.KIND, alarm.id)
-        assert fresh is not None
-        alarms.resolve(fresh, f"its retraining {run_id} could not be done: {error}", ws.ledger, ws.clock)
-        tell(f"retraining for {alarm.id} failed: {error}")
-        return
-    alarm = _reacted(ws, alarm, run_id)
-    number, status = outcome["register"]["number"], outcome["register"]["status"]
+    if existing is not None and existing["status"] == "running":
+        return None, f"its retraining {run_id} runs in another process"
+    if existing is not None:  # it was killed or stopped: what had finished is reused, and the rows are those of then
+        as_of = parse_time(existing["as_of"])
+        run_id = f"{run_id}-{len([r for r in ws.ledger.find('run', {'cause.id': cause['id']})])}"
+    if cause["kind"] == alarms.KIND:
+        _reacted(ws, cause["id"], run_id)
+    try:
+        outcome = turn(ws, model, cause=cause, as_of=as_of, run_id=run_id, champion=current, settings=settings)
+    except (Conflict, DataError, Refused) as error:
+        tell(f"retraining {run_id} could not be done: {error}")
+        return None, f"its retraining {run_id} could not be done: {error}"
+    number = int(outcome["register"]["number"])
     made = versions.get(model.name, number, ws.ledger)
-    if status == "refused":
+    why = cause["id"] if cause["kind"] == alarms.KIND else cause["text"]
+    if made["status"] == "refused":
         reason = "; ".join(made["verdict"]["reasons"])
-        tell(f"retrained because of {alarm.id}: version {number} thrown out by its gates: {reason}")
-        alarms.resolve(alarm, f"retrained, but version {number} was refused: {reason}", ws.ledger, ws.clock)
-        return
+        tell(f"retrained ({why}): version {number} thrown out by its gates: {reason}")
+        return None, f"retrained, but version {number} was refused: {reason}"
+    if made["status"] != "approved":  # the same training was done before, and its version had its chance
+        return None, f"retrained: the same as version {number}, which is {made['status']}"
     promote.challenge(model.name, number, ws.ledger, ws.clock)
-    tell(f"retrained because of {alarm.id}: version {number} passed its gates and runs in shadow")
+    tell(f"retrained ({why}): version {number} passed its gates and runs in shadow")
+    return number, f"version {number} challenges"
 
 
 def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
@@ -181,11 +211,12 @@ def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:
     return Watched(model.name, number, version["task"], version["labels"], fields_of(manifest["signature"])[1], normal)
 
 
-def _reacted(ws: Workspace, alarm: Record, run_id: str) -> Record:
-    with ws.ledger.transaction():
-        changed = ws.ledger.put(alarms.KIND, alarm.id, {**alarm.body, "reaction": run_id}, expect=alarm.version)
-        ws.ledger.append("alarm.answered", Ref(alarms.KIND, alarm.id), {"run": run_id})
-    return changed
+def _reacted(ws: Workspace, alarm_id: str, run_id: str) -> None:
+    alarm = ws.ledger.get(alarms.KIND, alarm_id)
+    if alarm is not None:
+        with ws.ledger.transaction():
+            ws.ledger.put(alarms.KIND, alarm_id, {**alarm.body, "reaction": run_id}, expect=alarm.version)
+            ws.ledger.append("alarm.answered", Ref(alarms.KIND, alarm_id), {"run": run_id})
 
 
 def _settle(ws: Workspace, model: Model, challenger: int, resolution: str) -> None:

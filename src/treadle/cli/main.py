@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use; 3 wrong project or data; 4 refused by
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -72,6 +73,8 @@ def cli(ctx: click.Context, folder: str, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors become one sentence and an exit code."""
+    # Threads that spin while they wait for a core that another process has burn many times what they bring.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:

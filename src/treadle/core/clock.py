@@ -55,7 +55,10 @@ def span(text: str | timedelta) -> timedelta:
     parts = _SPAN.findall(text)
     if not parts or "".join(n + u for n, u in parts) != text.replace(" ", ""):
         raise UsageError(f"{text!r} is not a length of time.", hint="Write for example '30m', '3h', '7d' or '1d12h'.")
-    return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+    try:
+        return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+    except OverflowError:
+        raise UsageError(f"{text!r} is not a length of time: it is too long.", hint="Write for example '30m', '3h', '7d' or '1d12h'.") from None
 
 
 def iso(moment: datetime) -> str:

@@ -75,6 +75,9 @@ class InvalidRequest(TreadleError):
         super().__init__(what, where=where, hint=hint)
         self.fields = fields or {}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"fields": self.fields})
+
 
 class Refused(TreadleError):
     """The evidence does not allow what was asked for."""

@@ -14,7 +14,6 @@ from treadle.data.parsing import Unparsed
 _ROW = "__row__"
 _SENTENCES = {
     "not_nullable": "is missing",
-    "field_uniqueness": "is not unique",
     "isin": "is not one of the allowed values",
 }
 
@@ -37,9 +36,10 @@ def check(frame: pl.DataFrame, dataset: Dataset, unparsed: list[Unparsed]) -> pl
     for name in dataset.key:
         found.append(_rows_where(frame, pl.col(name).is_null(), f"{name} is missing"))
     # Of rows with the same key the first is kept: which one is right cannot be known here, and none may be lost unseen.
-    twice = keys.with_row_index("row").filter(pl.struct(dataset.key).is_duplicated() & ~pl.struct(dataset.key).is_first_distinct())
-    found.append(twice.select("row", reason=pl.lit(f"{' + '.join(dataset.key)} is not unique")))
+    found.append(_rows_where(keys, ~pl.struct(dataset.key).is_first_distinct(), f"{' + '.join(dataset.key)} is not unique"))
     if contract:
+        for name in (n for n, c in contract.columns.items() if c.unique):
+            found.append(_rows_where(frame, pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct(), f"{name} is not unique"))
         found.append(_pandera(frame, contract.columns))
         for sentence, rule in contract.rules.items():
             # A rule that cannot be decided (null) is not broken; whether the value may be missing is the column's own promise.
@@ -54,7 +54,7 @@ def _rows_where(frame: pl.DataFrame, condition: pl.Expr, reason: str) -> pl.Data
 def _pandera(frame: pl.DataFrame, columns: Mapping[str, Column]) -> pl.DataFrame:
     import pandera.polars as pa
 
-    schema = pa.DataFrameSchema({name: pa.Column(checks=_checks(c, pa), nullable=c.nullable, unique=c.unique) for name, c in columns.items()})
+    schema = pa.DataFrameSchema({name: pa.Column(checks=_checks(c, pa), nullable=c.nullable) for name, c in columns.items()})
     try:
         schema.validate(frame.lazy().select(list(columns)).collect(), lazy=True)
     except pa.errors.SchemaErrors as errors:

@@ -13,6 +13,7 @@ import polars as pl
 from treadle.core.canonical import digest
 from treadle.core.declare.data import Dataset, Source
 from treadle.core.errors import DataError
+from treadle.core.schema import Column
 from treadle.data.parsing import Unparsed, parse_columns, read_strings
 
 ROW_NUMBER = "row_number"
@@ -29,7 +30,7 @@ def read(dataset: Dataset, folder: Path) -> tuple[pl.DataFrame, list[Unparsed]]:
     if source.kind == "rows":
         frame = _from_function(source, where)
     elif source.kind == "csv":
-        frame = _from_csv(files(source, folder)[0], source)
+        frame = _from_csv(files(source, folder), source, where)
     else:
         frame = _from_parquet(files(source, folder), where)
     if ROW_NUMBER in dataset.key and ROW_NUMBER not in frame.columns:
@@ -46,7 +47,8 @@ def read(dataset: Dataset, folder: Path) -> tuple[pl.DataFrame, list[Unparsed]]:
     for name in (*dataset.key, *filter(None, (dataset.event_time, dataset.known_time))):
         if name not in frame.columns:
             raise DataError(f"Column {name!r} is missing.", where=_origin(source, where), hint=f"It has: {', '.join(frame.columns[:30])}.")
-    return parse_columns(frame, columns, decimal_comma=bool(source.options.get("decimal_comma", False)))
+    times = {t: Column("timestamp", nullable=True) for t in (dataset.event_time, dataset.known_time) if t}
+    return parse_columns(frame, {**times, **columns}, decimal_comma=bool(source.options.get("decimal_comma", False)))
 
 
 def fingerprint(dataset: Dataset, folder: Path) -> str | None:
@@ -73,7 +75,8 @@ def fingerprint(dataset: Dataset, folder: Path) -> str | None:
 
 def files(source: Source, folder: Path) -> list[Path]:
     """The files of a csv or parquet source. Raises DataError when there is none."""
-    found = sorted(folder / p for p in glob.glob(source.path, root_dir=folder))
+    named = folder / source.path  # a file may be called 'rows[1].csv'
+    found = [named] if named.is_file() else sorted(folder / p for p in glob.glob(source.path, root_dir=folder))
     if not found:
         raise DataError(f"There is no file {source.path!r}.", where=str(folder), hint="The path is relative to the project folder.")
     if found[0].is_dir():
@@ -97,12 +100,14 @@ def _from_function(source: Source, where: str) -> pl.DataFrame:
     raise DataError(f"{source.function.__name__}() returned {type(result).__name__}.", where=where, hint="Return a Polars frame or a list of dicts.")
 
 
-def _from_csv(path: Path, source: Source) -> pl.DataFrame:
-    return read_strings(path, separator=source.options["separator"], null_values=source.options["null_values"])
+def _from_csv(paths: list[Path], source: Source, where: str) -> pl.DataFrame:
+    if len(paths) > 1:
+        raise DataError(f"{source.path!r} means {len(paths)} files.", where=where, hint="Name one CSV file, or use tr.rows(function) to read several.")
+    return read_strings(paths[0], separator=source.options["separator"], null_values=source.options["null_values"])
 
 
 def _from_parquet(paths: list[Path], where: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(paths)
+        return pl.read_parquet(paths, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"The file does not parse: {str(error).splitlines()[0]}", where=f"{where} ({paths[0].name})") from None

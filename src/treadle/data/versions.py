@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,21 @@ def take(dataset: Dataset, folder: Path, tables: Tables) -> Version:
     Raises: DataError, or ContractViolated when more rows break the contract than it allows.
     """
     frame, unparsed = sources.read(dataset, folder)
-    reasons = contracts.check(frame, dataset, unparsed)
     total = frame.height
-    bad = frame.with_row_index("__row__").join(
-        reasons.group_by("row").agg(reason=pl.col("reason").str.join("; ")), left_on="__row__", right_on="row", how="inner", maintain_order="left"
-    )
-    scope, excluded = _exclude(frame.with_row_index("__row__"), dataset)
-    bad = bad.filter(pl.col("__row__").is_in(scope["__row__"].implode()))  # a row out of scope breaks nothing
-    good = scope.filter(~pl.col("__row__").is_in(bad["__row__"].implode())).drop("__row__")
+    kept, excluded = _exclude(frame.with_row_index("__row__"), dataset)
+    position = {row: i for i, row in enumerate(kept["__row__"])} if unparsed else {}
+    unparsed = [replace(cell, row=position[cell.row]) for cell in unparsed if cell.row in position]
+    scope = kept.drop("__row__")
+    reasons = contracts.check(scope, dataset, unparsed)  # a row out of scope breaks nothing, and takes no other row's key
+    numbered = scope.with_row_index("__row__")
+    bad = numbered.join(
+        reasons.group_by("row", maintain_order=True).agg(reason=pl.col("reason").str.join("; ")), left_on="__row__", right_on="row", how="inner",
+        maintain_order="left",
+    )  # fmt: skip
+    good = numbered.join(reasons, left_on="__row__", right_on="row", how="anti", maintain_order="left").drop("__row__")
     share = bad.height / max(1, scope.height)
     limit = dataset.contract.at_most if dataset.contract else 0.05
-    counts = _count(bad)
+    counts = dict(Counter(reasons["reason"].to_list()).most_common())
     if share > limit:
         worst = "; ".join(f"{reason} ({n:,} rows)" for reason, n in list(counts.items())[:3])
         raise ContractViolated(
@@ -95,13 +99,6 @@ def _exclude(frame: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, dict[
         frame = frame.filter(~condition.fill_null(False))
         counts[sentence] = before - frame.height
     return frame, counts
-
-
-def _count(bad: pl.DataFrame) -> dict[str, int]:
-    tally: Counter[str] = Counter()
-    for reason in bad["reason"].to_list() if bad.height else []:
-        tally.update(reason.split("; "))
-    return dict(tally.most_common())
 
 
 def _range(frame: pl.DataFrame, column: str | None) -> tuple[str, str]:

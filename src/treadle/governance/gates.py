@@ -87,6 +87,16 @@ def _beats(name: str, other: str) -> Callable[[Mapping[str, Any], Evaluation], F
     return ask
 
 
+def _no_worse(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    name = "no_worse_than_champion"
+    if "champion" not in e["against"]:
+        return Finding(name, True, "there is no champion yet")
+    c, margin = e["against"]["champion"], options["margin"]
+    passed = c["worst"] > -margin
+    numbers = f"{c['loss']} {abs(c['better_by']):.4f} {'lower' if c['better_by'] > 0 else 'higher'} than the champion's, at worst {max(0.0, -c['worst']):.4f} higher"
+    return Finding(name, passed, f"{numbers} (margin {margin:g})" if passed else f"may be worse than the champion: {numbers}, the margin is {margin:g}", dict(c))
+
+
 def _certain(options: Mapping[str, Any], e: Evaluation) -> Finding:
     # A model that always says the same has an AUC of 0.5 without any spread; its accuracy shows how little so few rows tell.
     names = [e["primary"], *(["accuracy"] if "classes" in e and e["primary"] != "accuracy" else [])]
@@ -136,6 +146,7 @@ GATES: dict[str, Callable[[Mapping[str, Any], Evaluation], Finding]] = {
     "signal": _signal,
     "beats_baseline": _beats("beats_baseline", "baseline"),
     "beats_champion": _beats("beats_champion", "champion"),
+    "no_worse_than_champion": _no_worse,
     "certain": _certain,
     "calibrated": _calibrated,
     "every_slice": _every_slice,

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from math import exp, log, nan, sqrt
+from math import exp, log, nan, pow, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -175,7 +175,7 @@ def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overla
     begin = float(np.quantile(values, 1 - share))
     excess = float(np.mean(values[values >= begin] - begin))
     k = share * n
-    return begin + k * excess * (float(share / each) ** (1 / k) - 1.0)
+    return begin + k * excess * (pow(share / each, 1.0 / k) - 1.0)
 
 
 def _each(rate: float, watched: int) -> float:

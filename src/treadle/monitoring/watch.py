@@ -94,8 +94,7 @@ def summarise(watched: Watched, log: PredictionLog, start: int, end: int) -> tup
         rows = [_decode(p.features) for p, _, _ in mine]
         for i, field in enumerate(watched.features):
             if rows:
-                values = [row[i] for row in rows]
-                columns[field.name].update(np.array([np.nan if v is None else v for v in values]) if field.kind != "category" else values)
+                columns[field.name].update([row[i] for row in rows])
         for prediction, outcome, output in mine:
             outputs.append(output)
             truths.append(code_of(outcome, watched.labels))

@@ -32,12 +32,12 @@ FAMILIES = {
         {"n_estimators": [100, 200], "min_samples_leaf": [1, 2, 5, 10, 20], "max_features": ["sqrt", 0.5, 1.0]},
     ),
     "boosting": Family(
-        "boosting", False, {"max_iter": 100, "learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20, "l2_regularization": 0.0},
+        "boosting", False, {"max_iter": 100, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0},
         {"max_iter": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "max_leaf_nodes": [7, 15, 31, 63], "min_samples_leaf": [10, 20, 50, 100],
          "l2_regularization": [0.0, 1.0, 10.0]},
     ),
     "lightgbm": Family(
-        "lightgbm", False, {"n_estimators": 100, "learning_rate": 0.1, "num_leaves": 31, "min_child_samples": 20, "reg_lambda": 0.0},
+        "lightgbm", False, {"n_estimators": 100, "learning_rate": 0.06, "num_leaves": 15, "min_child_samples": 20, "reg_lambda": 1.0},
         {"n_estimators": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "num_leaves": [7, 15, 31, 63], "min_child_samples": [10, 20, 50, 100],
          "reg_lambda": [0.0, 1.0, 10.0]},
     ),

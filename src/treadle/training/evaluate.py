@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.declare.model import Task
-from treadle.training.losses import HIGHER_IS_BETTER, calibration, metrics, row_loss
+from treadle.training.losses import HIGHER_IS_BETTER, Metric, calibration, metrics, row_loss
 
 REPLICATES = 400
 SHUFFLES = 999
@@ -66,26 +66,29 @@ def block_weights(blocks: np.ndarray, seed: int, replicates: int = REPLICATES) -
 
 def summary(task: Task, truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> dict[str, dict[str, float | None]]:
     """Each metric with its 95 % interval."""
-    ones = np.ones(len(truth))
-    found: dict[str, dict[str, float | None]] = {}
-    for name, metric in metrics(task).items():
-        replicates = np.array([metric(truth, output, w) for w in weights if w.sum() > 0])
-        replicates = replicates[np.isfinite(replicates)]
-        low, high = np.percentile(replicates, [2.5, 97.5]) if len(replicates) >= 20 else (np.nan, np.nan)
-        found[name] = {"value": _number(metric(truth, output, ones)), "low": _number(low), "high": _number(high)}
-    return found
+    return {name: _interval(metric, truth, output, weights) for name, metric in metrics(task).items()}
+
+
+def _interval(metric: Metric, truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> dict[str, float | None]:
+    replicates = metric(truth, output, weights)
+    replicates = replicates[np.isfinite(replicates)]
+    low, high = np.percentile(replicates, [2.5, 97.5]) if len(replicates) >= 20 else (np.nan, np.nan)
+    return {"value": _number(float(metric(truth, output, np.ones((1, len(truth))))[0])), "low": _number(low), "high": _number(high)}
 
 
 def compare(task: Task, truth: np.ndarray, model: np.ndarray, other: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-    """Is the model better than another on the same rows? Difference of the mean row loss (other - model), its interval and one-sided p-value."""
+    """Is the model better than another on the same rows? Difference of the mean row loss (other - model) with its 95 % interval.
+
+    `p` is one-sided: how often chance alone gives as much. `worst` is the one-sided 95 % lower limit: how much worse the model may be.
+    """
     difference = row_loss(task, truth, other) - row_loss(task, truth, model)
     observed = float(difference.mean())
     totals = weights.sum(axis=1)
     means = (weights @ difference)[totals > 0] / totals[totals > 0]
-    low, high = np.percentile(means, [2.5, 97.5])
+    worst, low, high = np.percentile(means, [5, 2.5, 97.5])
     # The bootstrap centred on no difference: how often does chance alone give as much?
     p = float((1 + np.sum(means - observed >= observed)) / (1 + len(means)))
-    return {"better_by": observed, "low": float(low), "high": float(high), "p": p, "loss": "absolute error" if task == "regression" else "log loss"}
+    return {"better_by": observed, "low": float(low), "high": float(high), "worst": float(worst), "p": p, "loss": "absolute error" if task == "regression" else "log loss"}
 
 
 def shuffled_labels(task: Task, truth: np.ndarray, output: np.ndarray, seed: int, shuffles: int = SHUFFLES) -> dict[str, float]:
@@ -107,12 +110,8 @@ def _slices(
             mask = array == value
             entry: dict[str, Any] = {"column": column, "value": value, "rows": int(mask.sum()), "metric": primary}
             if mask.sum() >= least:
-                y, o = truth[mask], output[mask]
-                weights = block_weights(blocks[mask], seed, 200)
-                replicates = np.array([metric(y, o, w) for w in weights])
-                replicates = replicates[np.isfinite(replicates)]
-                low, high = np.percentile(replicates, [2.5, 97.5]) if len(replicates) >= 20 else (np.nan, np.nan)
-                entry.update(value_of_metric=_number(metric(y, o, np.ones(len(y)))), low=_number(low), high=_number(high))
+                interval = _interval(metric, truth[mask], output[mask], block_weights(blocks[mask], seed, 200))
+                entry.update(value_of_metric=interval["value"], low=interval["low"], high=interval["high"])
             found.append(entry)
     return found
 

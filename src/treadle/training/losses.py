@@ -23,13 +23,28 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0))
 
 
-def metrics(task: Task) -> dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]]:
-    """Metric name to function of (truth, output, weights). The first one is the primary metric."""
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def metrics(task: Task) -> dict[str, Metric]:
+    """Metric name to a function of (truth (n,), output, weights (replicates, n)) that gives one value a replicate; NaN where it is not defined.
+
+    The first one is the primary metric.
+    """
     if task == "regression":
-        return {"mae": _mae, "rmse": _rmse, "r2": _r2}
+        return {
+            "mae": _mean(lambda y, o: np.abs(y - o[:, 0])),
+            "rmse": lambda y, o, w: np.sqrt(_mean(lambda y, o: (y - o[:, 0]) ** 2)(y, o, w)),
+            "r2": _r2,
+        }
+    log_loss = _mean(lambda y, o: row_loss("multiclass", y, o))
+    accuracy = _mean(lambda y, o: (o.argmax(axis=1) == y).astype(np.float64))
     if task == "binary":
-        return {"roc_auc": _auc, "log_loss": _log_loss, "brier": _brier, "accuracy": _accuracy}
-    return {"log_loss": _log_loss, "accuracy": _accuracy}
+        return {
+            "roc_auc": lambda y, o, w: auc_each(y, o[:, 1], w), "log_loss": log_loss,
+            "brier": _mean(lambda y, o: (o[:, 1] - y) ** 2), "accuracy": accuracy,
+        }  # fmt: skip
+    return {"log_loss": log_loss, "accuracy": accuracy}
 
 
 HIGHER_IS_BETTER = {"roc_auc", "accuracy", "r2"}
@@ -37,45 +52,45 @@ HIGHER_IS_BETTER = {"roc_auc", "accuracy", "r2"}
 
 def auc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Weighted area under the ROC curve: the probability that a positive row scores above a negative one, ties counting half. NaN with one class."""
-    weights = np.ones(len(truth)) if weights is None else weights
+    return float(auc_each(truth, score, (np.ones(len(truth)) if weights is None else weights)[None, :])[0])
+
+
+def auc_each(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The area under the ROC curve for each row of weights (replicates, n); the scores are sorted once for all."""
+    if not len(truth):
+        return np.full(len(weights), np.nan)
     order = np.argsort(score, kind="stable")
-    s, y, w = score[order], truth[order], weights[order]
-    negative, positive = w * (y == 0), w * (y == 1)
-    ends = np.flatnonzero(np.append(s[1:] != s[:-1], True)) if len(s) else np.array([], int)
-    n, p = np.cumsum(negative)[ends], np.cumsum(positive)[ends]
-    if not len(n) or n[-1] == 0 or p[-1] == 0:
-        return float("nan")
-    n0, p_step = np.concatenate([[0.0], n[:-1]]), np.diff(np.concatenate([[0.0], p]))
-    return float(np.sum(p_step * (n0 + n) / 2) / (n[-1] * p[-1]))
+    s, y = score[order], truth[order]
+    ends = np.flatnonzero(np.append(s[1:] != s[:-1], True))
+    found = np.empty(len(weights))
+    for start in range(0, len(weights), 64):  # in parts: all replicates of a large test set at once would fill the memory
+        w = weights[start : start + 64][:, order]
+        n = np.cumsum(w * (y == 0), axis=1)[:, ends]
+        p = np.cumsum(w * (y == 1), axis=1)[:, ends]
+        before = np.hstack([np.zeros((len(w), 1)), n[:, :-1]])
+        steps = np.diff(np.hstack([np.zeros((len(w), 1)), p]), axis=1)
+        total = n[:, -1] * p[:, -1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[start : start + 64] = np.where(total > 0, np.sum(steps * (before + n) / 2, axis=1) / total, np.nan)
+    return found
 
 
-def _auc(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return auc(truth, output[:, 1], weights)
+def _mean(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
+    def metric(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        total = weights.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(total > 0, weights @ values(truth, output) / total, np.nan)
+
+    return metric
 
 
-def _log_loss(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(row_loss("multiclass", truth, output), weights=weights))
-
-
-def _brier(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average((output[:, 1] - truth) ** 2, weights=weights))
-
-
-def _accuracy(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(output.argmax(axis=1) == truth, weights=weights))
-
-
-def _mae(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(np.abs(truth - output[:, 0]), weights=weights))
-
-
-def _rmse(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.sqrt(np.average((truth - output[:, 0]) ** 2, weights=weights)))
-
-
-def _r2(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> float:
-    spread = np.average((truth - np.average(truth, weights=weights)) ** 2, weights=weights)
-    return float(1 - np.average((truth - output[:, 0]) ** 2, weights=weights) / spread) if spread > 0 else float("nan")
+def _r2(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    total = weights.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = weights @ truth / total
+        spread = weights @ truth**2 / total - mean**2
+        error = weights @ (truth - output[:, 0]) ** 2 / total
+        return np.where(spread > 1e-12 * np.maximum(1.0, mean**2), 1 - error / spread, np.nan)
 
 
 def calibration(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> tuple[float, list[dict[str, float]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from treadle.core.clock import span
-from treadle.core.declare.place import here
+from treadle.core.declare.place import here, length
 from treadle.core.errors import ProjectError
 from treadle.core.schema import Column
 
@@ -105,7 +104,7 @@ class Contract:
             if not isinstance(column, Column):
                 raise ProjectError(f"Contract column {name!r} is {column!r}.", where=here(), hint="Use tr.number(), tr.category(), ...")
         if not 0 <= self.at_most <= 1:
-            raise ProjectError(f"at_most={self.at_most} is not a share between 0 and 1.", where=here())
+            raise ProjectError(f"at_most={self.at_most} is not a share between 0 and 1.", where=here(), hint="Write for example 0.05.")
 
 
 @dataclass(frozen=True)
@@ -157,11 +156,11 @@ class View:
         return tuple(self.aggregates) if self.aggregates else self.features
 
 
-def names(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+def names(value: str | Iterable[str]) -> tuple[str, ...]:
     """One name or several, as a tuple."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
 def optional_span(value: str | timedelta | None) -> timedelta | None:
     """A span, or None."""
-    return None if value is None else span(value)
+    return None if value is None else length(value)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from treadle.core.clock import span
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.features import Derived
+from treadle.core.declare.place import here, length
+from treadle.core.errors import ProjectError
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -25,11 +26,17 @@ class Split:
 
 def by_time(test: str | timedelta, *, folds: int = 3) -> Split:
     """The last `test` of time is the test set; rows whose truth was not known before it starts are not trained on. Folds go forward in time."""
-    return Split("time", span(test), folds)
+    if folds < 1:
+        raise ProjectError(f"folds={folds} leaves nothing to choose by.", where=here(), hint="Use at least 1.")
+    return Split("time", length(test), folds)
 
 
 def at_random(test: float = 0.25, *, folds: int = 5) -> Split:
     """A random share `test` of the rows (seeded; the same share of each class)."""
+    if not 0 < test < 1:
+        raise ProjectError(f"test={test!r} is not a share of the rows above 0 and below 1.", where=here(), hint="Write for example 0.25.")
+    if folds < 2:
+        raise ProjectError(f"folds={folds} leaves nothing to choose by.", where=here(), hint="Use at least 2.")
     return Split("random", test, folds)
 
 
@@ -74,6 +81,14 @@ def beats_baseline(alpha: float = 0.05) -> Gate:
 def beats_champion(alpha: float = 0.05) -> Gate:
     """Better than the model in production on the same test rows beyond chance. Passes when there is none."""
     return Gate("beats_champion", {"alpha": alpha})
+
+
+def no_worse_than_champion(margin: float = 0.005, alpha: float = 0.05) -> Gate:
+    """Not worse than the model in production by `margin` of the mean row loss or more, beyond chance (one-sided non-inferiority on the same test rows).
+
+    For retraining the same recipe on newer data: asking each time for an improvement beyond chance would keep an ageing model until it is clearly bad.
+    """
+    return Gate("no_worse_than_champion", {"margin": margin, "alpha": alpha})
 
 
 def certain(width: float = 0.25) -> Gate:

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Literal
 
 from treadle.core.clock import span
+from treadle.core.declare.place import here
 from treadle.core.declare.model import Model
-from treadle.core.errors import ProjectError
+from treadle.core.errors import ProjectError, UsageError
 
 _NAMED = {"hour": "1h", "day": "1d", "week": "7d", "month": "30d", "quarter": "91d", "year": "365d"}
 
@@ -29,17 +30,23 @@ class Rate:
 def rate(text: str) -> Rate:
     """A rate from '1 per quarter', '2 per week', '1 per 21d'."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\w+)\s*", text)
-    if not match:
-        raise ProjectError(f"{text!r} is not a rate.", hint="Write for example '1 per quarter' or '2 per week'.")
-    unit = match[2]
-    return Rate(float(match[1]), span(_NAMED.get(unit, unit)))
+    try:
+        per = span(_NAMED.get(match[2], match[2])) if match else timedelta(0)
+    except UsageError:
+        per = timedelta(0)
+    if match is None or not per:
+        raise ProjectError(f"{text!r} is not a rate.", where=here(), hint="Write for example '1 per quarter' or '2 per week'.")
+    return Rate(float(match[1]), per)
 
 
 def share(value: str | float) -> float:
     """A share from '10%' or 0.1."""
-    number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
+    try:
+        number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
+    except ValueError:
+        number = -1.0
     if not 0 <= number <= 1:
-        raise ProjectError(f"{value!r} is not a share.", hint="Write for example '10%' or 0.1.")
+        raise ProjectError(f"{value!r} is not a share.", where=here(), hint="Write for example '10%' or 0.1.")
     return number
 
 
@@ -67,15 +74,24 @@ class Serve:
 
 @dataclass(frozen=True)
 class Retrain:
-    """When evidence starts a retraining. `on` lists the kinds of alarm that do; `at_most` limits how often."""
+    """When a retraining starts. `on` lists the kinds of alarm that start one, `at_most` limits how often; `every` starts one when none did for so long."""
 
     at_most: Rate
     on: tuple[str, ...] = ("quality", "calibration")
+    every: timedelta | None = None
 
 
-def on_evidence(at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration")) -> Retrain:
-    """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction'."""
-    return Retrain(rate(at_most), tuple(on))
+def on_evidence(at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration"), every: str | timedelta | None = None) -> Retrain:
+    """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction', 'data_quality'.
+
+    Args:
+        at_most: a budget; alarms beyond it wait.
+        every: retrain by the calendar when nothing else did for this long, so that a model does not grow old unseen.
+    """
+    unknown = set(on) - {"quality", "calibration", "input", "prediction", "data_quality"}
+    if unknown:
+        raise ProjectError(f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint="Use 'quality', 'calibration', 'input', 'prediction' or 'data_quality'.")
+    return Retrain(rate(at_most), tuple(on), None if every is None else span(every))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-from treadle.core.clock import span
 from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
 from treadle.core.declare.data import Contract, Dataset, Source, View, names, optional_span
 from treadle.core.declare.features import Derived
-from treadle.core.declare.place import here
+from treadle.core.declare.place import here, length
 from treadle.core.errors import ProjectError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.ASCII)
@@ -95,9 +94,12 @@ class Project:
 
         def declare(view_name: str, function: Callable[[Any], Any] | None) -> View:
             aggregates = dict(features) if isinstance(features, Mapping) else {}
-            columns = () if aggregates else tuple(features)
+            columns = () if aggregates else names(features)
             if aggregates and (window is None or every is None):
                 raise ProjectError(f"View {view_name!r} aggregates without window= and every=.", where=place, hint="For example window='7d', every='1h'.")
+            for what, value in (("window", window), ("every", every)):
+                if value is not None and not length(value):
+                    raise ProjectError(f"View {view_name!r} has {what}={value!r}, which is no time.", where=place, hint="For example window='7d', every='1h'.")
             if aggregates and not (source.known_time or source.event_time):
                 raise ProjectError(f"View {view_name!r} aggregates over {source.name!r}, which has no known_time or event_time.", where=place)
             if not aggregates and not columns:
@@ -149,13 +151,17 @@ class Project:
         place = here()
         if not isinstance(rows, Dataset):
             raise ProjectError(f"Model {name!r} has rows={rows!r}.", where=place, hint="Pass what project.dataset(...) returned.")
-        inputs, views, slices = tuple(inputs), tuple(views), tuple(slices)
+        inputs, views, slices = (inputs,) if isinstance(inputs, str) else tuple(inputs), tuple(views), names(slices)
         if not inputs and not views:
             raise ProjectError(f"Model {name!r} has neither inputs nor views.", where=place)
         needed = [c for i in inputs for c in (i.columns if isinstance(i, Derived) else (i,))]
         needed += [c for v in views for c in v.entity] + [target, *slices]
         if target in needed[: -1 - len(slices)]:
             raise ProjectError(f"Model {name!r} uses its target {target!r} as an input.", where=place, hint="Remove it from inputs.")
+        features = [i.name if isinstance(i, Derived) else i for i in inputs] + [f for v in views for f in v.feature_names()]
+        twice = next((f for i, f in enumerate(features) if f in features[:i]), None)
+        if twice is not None:
+            raise ProjectError(f"Model {name!r} has two features named {twice!r}.", where=place, hint="Remove one, or give it another name in its view.")
         if views and not rows.event_time:
             raise ProjectError(f"Model {name!r} uses views, but data set {rows.name!r} declares no event_time.", where=rows.place)
         if split is not None and split.method == "time" and not rows.event_time:
@@ -184,7 +190,7 @@ class Project:
         """Declare how a model is served. See `Serve`."""
         place = here()
         self._own(model, place)
-        declared = ops.Serve(model, span(shadow), ops.share(canary), span(canary_for), least_outcomes, durability, port, place)
+        declared = ops.Serve(model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place)
         return _add(self.serves, model.name, declared, "endpoint for model", place)
 
     def watch(
@@ -199,7 +205,7 @@ class Project:
         """Declare what is watched and what evidence may start. See `Watch`."""
         place = here()
         self._own(model, place)
-        declared = ops.Watch(model, span(every), span(label_window), ops.rate(false_alarms), retrain, place)
+        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place)
         return _add(self.watches, model.name, declared, "watch of model", place)
 
     def _own(self, model: m.Model, place: str) -> None:

