@@ -30,6 +30,7 @@ from treadle.data import sources, versions
 from treadle.features import history as histories
 from treadle.features import rows as feature_rows
 from treadle.governance import gates
+from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Outcome, mark_interrupted
 from treadle.ports.ledger import Ledger
@@ -66,6 +67,22 @@ def turn(
     about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", **{"code": code_state(ws.folder)}}
     steps = build(ws, model, as_of=as_of, settings=settings, champion=champion, cause=cause)
     return ws.runner().run(f"{ws.project.name}.{model.name}", steps, cause=cause, about=about, id=run_id, until=(until, *also) if until else ())
+
+
+def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Record | None:
+    """The version that a turn would make again, because nothing it depends on has changed since it was made; None when there is something to do."""
+    steps = build(ws, model, as_of=as_of, settings=None, champion=None, cause={})
+    planned = {s["step"]: s for s in ws.runner().plan(f"{ws.project.name}.{model.name}", steps)}
+    if not planned["package"]["fresh"]:
+        return None
+    package = results.load("json", ws.blobs.get(planned["package"]["address"]))
+    data = {d.name: results.load("json", ws.blobs.get(planned[f"data:{d.name}"]["address"])) for d in _datasets(model)}
+    wanted = {name: versions.Version(**v).id for name, v in data.items()}
+    gates_now = digest(declaration(model)["gates"])
+    for version in registry.all_versions(model.name, ws.ledger):
+        if version["package"]["digest"] == package["digest"] and version["data"] == wanted and version["gates"] == gates_now:
+            return version
+    return None
 
 
 def build(
@@ -370,7 +387,7 @@ def _register(
         "package": {"files": package["files"], "digest": package["digest"]}, "format": package["format"], "parity": package["parity"],
         "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
         "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
-        "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken}, "run": run.id if run else "",
+        "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken}, "gates": digest(declaration(model)["gates"]), "run": run.id if run else "",
         "code": code_state(ws.folder), "environment": environment(), "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
     }  # fmt: skip
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]

@@ -58,7 +58,7 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
     What has not changed since the last run is not done again; the same command after a crash goes on where it stopped.
     """
     from treadle.registry import promote, versions
-    from treadle.turn import build, turn
+    from treadle.turn import already, build, turn
 
     ws = show.workspace(ctx, watch=None if json_ else show.step)
     declared = ws.model(model)
@@ -75,6 +75,14 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
         return 0
     if not json_:
         show.say(f"{ws.project.name}: {declared.name}")
+    made = None if until else already(ws, declared, as_of=moment)
+    if made is not None:
+        if json_:
+            show.as_json({"run": made["run"], "version": made.id, "status": made["status"], "verdict": made["verdict"], "metrics": made["evaluation"]["metrics"]})
+        else:
+            show.say("nothing has changed since this version was made")
+            _verdict(made)
+        return 0 if made["verdict"]["passed"] else 4
     outcome = turn(ws, declared, cause=cause, as_of=moment, champion=champion, until=until)
     if until:
         show.say(f"ran up to {until}; run {outcome.run.id}")

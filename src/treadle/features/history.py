@@ -34,6 +34,9 @@ def history(view: View, source: pl.DataFrame) -> pl.DataFrame:
         result = compute(view, source)
         look_ahead(view, source, result)
         return _latest(view, result)
+    missing = [c for c in (*view.features, *filter(None, (view.source.event_time, view.source.known_time))) if c not in source.columns]
+    if missing:
+        raise DataError(f"Column {missing[0]!r} is missing.", where=f"view {view.name!r} ({view.place})", hint=f"It has: {source.columns}.")
     return _latest(view, source)
 
 
@@ -41,7 +44,7 @@ def join(rows: pl.DataFrame, moment: str, view: View, values: pl.DataFrame) -> p
     """`rows` with the view's features as they were known at column `moment`; same rows, same order."""
     features = list(view.feature_names())
     left = rows.select(moment, *view.entity).with_row_index(_ROW).sort(moment)
-    right = values.select(*view.entity, AT, UNTIL, *features).sort(AT)
+    right = values.select(*view.entity, AT, UNTIL, *features).sort(AT, maintain_order=True)  # of values known at once the last one counts
     joined = left.join_asof(right, left_on=moment, right_on=AT, by=list(view.entity), strategy="backward", check_sortedness=False)
     valid = pl.col(UNTIL).is_null() | (pl.col(moment) < pl.col(UNTIL))
     found = joined.with_columns(pl.when(valid).then(pl.col(f)).alias(f) for f in features).sort(_ROW).select(features)
@@ -50,7 +53,7 @@ def join(rows: pl.DataFrame, moment: str, view: View, values: pl.DataFrame) -> p
 
 def known_at(view: View, values: pl.DataFrame, moment: object) -> pl.DataFrame:
     """The one value of each entity that is known and valid at `moment`: what an online store holds then."""
-    known = values.filter(pl.col(AT) <= moment).sort(AT).unique(list(view.entity), keep="last", maintain_order=True)
+    known = values.filter(pl.col(AT) <= moment).sort(AT, maintain_order=True).unique(list(view.entity), keep="last", maintain_order=True)
     return known.filter(pl.col(UNTIL).is_null() | (pl.col(UNTIL) > moment))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +18,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 SEPARATOR = "\x1f"
 CHUNK = 4096
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def entity_key(values: Iterable[Any]) -> str:
@@ -60,7 +61,7 @@ class Materialiser:
         self._store = store
         self._views = []
         for view, values in histories:
-            ordered = values.sort(AT)
+            ordered = values.sort(AT, maintain_order=True)
             self._views.append((view, ordered, ordered[AT].cast(_int64()).to_numpy()))
         self._positions = [0] * len(self._views)
         self._ready: list[list[tuple[Key, Value]]] = [[] for _ in self._views]  # packed and waiting for their moment, latest first
@@ -78,7 +79,7 @@ class Materialiser:
 
     def advance(self, moment: datetime) -> int:
         """Write every value that became known since the last step, up to `moment`; returns how many were newer."""
-        limit = int(moment.timestamp() * 1_000_000)
+        limit = _micros(moment)
         entries: list[tuple[Key, Value]] = []
         for i in range(len(self._views)):
             ready = self._ready[i]
@@ -103,7 +104,12 @@ class Materialiser:
 def _upto(times: Any, moment: datetime) -> int:
     import numpy as np
 
-    return int(np.searchsorted(times, int(moment.timestamp() * 1_000_000), side="right"))
+    return int(np.searchsorted(times, _micros(moment), side="right"))
+
+
+def _micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly: a float of seconds would round, and a value known at that very moment be late."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _int64() -> Any:

@@ -79,12 +79,18 @@ def _beats(name: str, other: str) -> Callable[[Mapping[str, Any], Evaluation], F
             return Finding(name, True, f"there is no {other} yet")
         c, alpha = e["against"][other], options["alpha"] / _reads(e)
         passed = c["better_by"] > 0 and c["p"] <= max(alpha, 1 / 401)
-        numbers = f"{c['loss']} {abs(c['better_by']):.4f} {'lower' if c['better_by'] > 0 else 'higher'} than the {other}'s, 95 % interval {c['low']:+.4f} to {c['high']:+.4f}"
+        numbers = f"{_difference(c, other)}, 95 % interval {c['low']:+.4f} to {c['high']:+.4f}"
         if passed:
             return Finding(name, True, f"{numbers}, p = {c['p']:.3f}", {**c, "alpha": alpha})
         return Finding(name, False, f"does not beat the {other} beyond chance: {numbers}, p = {c['p']:.2f} (needed: {alpha:.3g})", {**c, "alpha": alpha})
 
     return ask
+
+
+def _difference(c: Mapping[str, Any], other: str) -> str:
+    if abs(c["better_by"]) < 5e-5:
+        return f"{c['loss']} no different from the {other}'s"
+    return f"{c['loss']} {abs(c['better_by']):.4f} {'lower' if c['better_by'] > 0 else 'higher'} than the {other}'s"
 
 
 def _no_worse(options: Mapping[str, Any], e: Evaluation) -> Finding:
@@ -93,7 +99,7 @@ def _no_worse(options: Mapping[str, Any], e: Evaluation) -> Finding:
         return Finding(name, True, "there is no champion yet")
     c, margin = e["against"]["champion"], options["margin"]
     passed = c["worst"] > -margin
-    numbers = f"{c['loss']} {abs(c['better_by']):.4f} {'lower' if c['better_by'] > 0 else 'higher'} than the champion's, at worst {max(0.0, -c['worst']):.4f} higher"
+    numbers = f"{_difference(c, 'champion')}, at worst {max(0.0, -c['worst']):.4f} higher"
     return Finding(name, passed, f"{numbers} (margin {margin:g})" if passed else f"may be worse than the champion: {numbers}, the margin is {margin:g}", dict(c))
 
 

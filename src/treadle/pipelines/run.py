@@ -125,7 +125,7 @@ class Runner:
             found = plan.stored(made_of.key(step.name), self._ledger) if step.cached else None
             if found is not None and self._usable(step, found):
                 addresses[step.name] = found["address"]
-                said.append({"step": step.name, "fresh": True, "reason": "nothing it depends on changed"})
+                said.append({"step": step.name, "fresh": True, "reason": "nothing it depends on changed", "address": found["address"]})
             else:
                 why = plan.reason(step.name, made_of, self._ledger, scope) if step.cached else "runs each time"
                 said.append({"step": step.name, "fresh": False, "reason": why})

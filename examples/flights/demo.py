@@ -1,0 +1,61 @@
+"""The main job: the whole loop on a year of real flights, from the data to the report. Run it with `make demo`; running it again is safe and quick."""
+
+import sys
+import time
+from pathlib import Path
+
+from treadle.cli.main import main
+from treadle.registry import versions
+
+FOLDER = Path(__file__).parent
+SHOWN = FOLDER if not FOLDER.is_relative_to(Path.cwd()) else FOLDER.relative_to(Path.cwd())
+MODEL = "late-arrival"
+TRAIN_UNTIL = "2013-04-01T04:00:00Z"  # midnight in New York
+begun = time.perf_counter()
+
+
+def treadle(*arguments: str) -> None:
+    """Run one command as a user would, and stop at the first that fails."""
+    print(f"\n[{time.perf_counter() - begun:5.1f} s] $ treadle -C {SHOWN} {' '.join(arguments)}", flush=True)
+    code = main(["-C", str(FOLDER), *arguments])
+    if code:
+        sys.exit(code)
+
+
+def summary() -> None:
+    """What came of it, in a dozen lines, and where to look further."""
+    from treadle.assemble import open_workspace
+    from treadle.report import collect
+
+    ws = open_workspace(FOLDER)
+    model = ws.model(MODEL)
+    told = collect(ws, model)
+    by_month = told["months"]
+    print(f"\nAfter {time.perf_counter() - begun:.1f} s:\n")
+    print("  ROC-AUC by month   " + "  ".join(f"{m['month'][5:]:>6}" for m in by_month))
+    print("  frozen in March    " + "  ".join(f"{m['frozen']:6.3f}" for m in by_month))
+    print("  the loop           " + "  ".join(f"{m['loop']:6.3f}" for m in by_month))
+    made = versions.all_versions(MODEL, ws.ledger)
+    alarms = ws.ledger.find("alarm", {"model": MODEL})
+    print(f"\n  {len(made)} versions trained, {sum(v['status'] in ('champion', 'retired') for v in made)} of them promoted on evidence, {len(alarms)} alarms")
+    prediction = told["example"]
+    for line in (
+        f"treadle -C {SHOWN} why {prediction}",
+        f"treadle -C {SHOWN} models",
+        f"treadle -C {SHOWN} runs",
+        f"treadle -C {SHOWN} status",
+        f"treadle -C {SHOWN} console",
+    ):
+        print(f"  look further:  .venv/bin/{line}")
+    print(f"  the report:    {FOLDER / 'report.html'}")
+
+
+if __name__ == "__main__":
+    treadle("run", MODEL, "--as-of", TRAIN_UNTIL)
+    treadle("deploy", MODEL, "--at", TRAIN_UNTIL)
+    treadle("predict", MODEL, "--sample")
+    print(f"\n[{time.perf_counter() - begun:5.1f} s] the first prediction is served", flush=True)
+    treadle("replay", MODEL, "--sample", "10")
+    treadle("report", MODEL)
+    treadle("stop", MODEL)
+    summary()

@@ -1,0 +1,98 @@
+"""`treadle compile`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from treadle import __version__
+from treadle.assemble import Workspace
+from treadle.cli import show
+from treadle.core.declare.model import Model
+from treadle.core.errors import Conflict, UsageError
+
+
+@click.command(name="compile", epilog="Example: treadle compile airflow late-arrival --schedule '0 6 * * *' --out dags/late_arrival.py")
+@click.argument("engine", type=click.Choice(["airflow", "github", "systemd"]))
+@click.argument("model", default="")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write; printed if not given.")
+@click.option("--schedule", metavar="CRON", help="When the DAG runs (airflow).")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port the endpoint listens on, if the project does not say (systemd).")
+@click.pass_context
+def compile_(ctx: click.Context, engine: str, model: str, out: Path | None, schedule: str | None, port: int | None) -> None:
+    """Write the project for another engine.
+
+    airflow: a DAG of the model's steps. github: a workflow that makes and judges the model on every push.
+    systemd: a unit that keeps the model's endpoint running.
+    """
+    if schedule and engine != "airflow":
+        raise click.UsageError("--schedule is for airflow.")
+    if port and engine != "systemd":
+        raise click.UsageError("--port is for systemd.")
+    ws = show.workspace(ctx)
+    declared = ws.model(model)
+    text = {"airflow": lambda: _airflow(ws, declared, schedule), "github": lambda: _github(ws, declared), "systemd": lambda: _systemd(ws, declared, port)}[engine]()
+    if out is None:
+        print(text, end="")
+        return
+    _write(out, text)
+    show.say(f"wrote {out}")
+
+
+def _airflow(ws: Workspace, model: Model, schedule: str | None) -> str:
+    from treadle.pipelines.graph import ordered
+    from treadle.stacks.airflow import compile_airflow
+    from treadle.turn import build
+
+    steps = ordered(build(ws, model, as_of=None, settings=None, champion=None, cause={}))
+    graph = [(step.name, list(dict.fromkeys(step.inputs.values()))) for step in steps]
+    return compile_airflow(ws.project.name, model.name, graph, str(ws.folder), schedule)
+
+
+def _github(ws: Workspace, model: Model) -> str:
+    from treadle.stacks.github import compile_github
+
+    root = next((folder for folder in (ws.folder, *ws.folder.parents) if (folder / ".git").exists()), ws.folder)
+    place = ws.folder.relative_to(root).as_posix()
+    return compile_github(ws.project.name, model.name, place, f"treadle[train,serve,monitor]=={__version__}")
+
+
+def _systemd(ws: Workspace, model: Model, port: int | None) -> str:
+    from treadle.stacks.systemd import compile_systemd
+
+    serve = ws.serve_of(model)
+    return compile_systemd(
+        ws.project.name, model.name, str(ws.folder), python=sys.executable, host=ws.settings["host"],
+        port=port or serve.port or int(ws.settings["port"]), user=getpass.getuser(), buffered=serve.durability == "buffered",
+    )  # fmt: skip
+
+
+def _write(path: Path, text: str) -> None:
+    """All of the file or nothing; never over a file that somebody wrote by hand."""
+    from treadle.stacks.grammar import MARK
+
+    try:
+        before = path.read_text("utf-8") if path.exists() else MARK
+    except UnicodeDecodeError:
+        before = ""
+    if MARK not in before:
+        raise Conflict(f"{path} was not made by treadle compile.", hint="Name another file, or move that one away.")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is a file.", hint="Name a folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
