@@ -1,4 +1,7 @@
-"""The main job: the whole loop on a year of real flights, from the data to the report. Run it with `make demo`; running it again is safe and quick."""
+"""The main job: the whole loop on a year of real flights, from the data to the report.
+
+Run it with `make demo`; running it again is safe and quick.
+"""
 
 import sys
 import time
@@ -36,8 +39,11 @@ def summary() -> None:
     print("  frozen in March    " + "  ".join(f"{m['frozen']:6.3f}" for m in by_month))
     print("  the loop           " + "  ".join(f"{m['loop']:6.3f}" for m in by_month))
     made = versions.all_versions(MODEL, ws.ledger)
+    promoted = sum(v["status"] in ("champion", "retired") for v in made)
     alarms = ws.ledger.find("alarm", {"model": MODEL})
-    print(f"\n  {len(made)} versions trained, {sum(v['status'] in ('champion', 'retired') for v in made)} of them promoted on evidence, {len(alarms)} alarms")
+    print(
+        f"\n  {len(made)} versions trained, {promoted} of them promoted on evidence, {len(alarms)} alarms"
+    )
     prediction = told["example"]
     for line in (
         f"treadle -C {SHOWN} why {prediction}",

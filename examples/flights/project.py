@@ -39,8 +39,7 @@ flights = project.dataset(
             "no airliner flies faster than 600 miles an hour": pl.col("distance") / (pl.col("air_time") / 60) <= 600,
             "it lands after it departs, by at least its time in the air": pl.col("landed_at")
             >= pl.col("departed_at") + pl.duration(minutes=pl.col("air_time")),
-            "taxiing takes less than three hours": pl.col("landed_at")
-            < pl.col("departed_at") + pl.duration(minutes=pl.col("air_time") + 180),
+            "taxiing takes less than three hours": pl.col("landed_at") < pl.col("departed_at") + pl.duration(minutes=pl.col("air_time") + 180),
         },
         at_most=0.001,
     ),
@@ -66,9 +65,7 @@ carrier_record = project.view(
     "carrier_record", source=flights, entity=("carrier", "origin"), window="3h", every="1h",
     features={"carrier_late": pl.col("late").mean(), "carrier_delay": pl.col("arr_delay").mean()},
 )  # fmt: skip
-dest_record = project.view(
-    "dest_record", source=flights, entity="dest", window="3h", every="1h", features={"dest_delay": pl.col("arr_delay").mean()}
-)
+dest_record = project.view("dest_record", source=flights, entity="dest", window="3h", every="1h", features={"dest_delay": pl.col("arr_delay").mean()})
 route_record = project.view(
     "route_record", source=flights, entity=("origin", "dest"), window="28d", every="1d", features={"route_late": pl.col("late").mean()}
 )
@@ -92,4 +89,10 @@ late = project.model(
 )  # fmt: skip
 
 project.serve(late, shadow="3d", canary="20%", canary_for="3d", least_outcomes=200, durability="buffered")
-project.watch(late, every="1d", label_window="1d", false_alarms="1 per quarter", retrain=tr.on_evidence(at_most="1 per 21d", on=("calibration", "quality"), every="35d"))
+project.watch(
+    late,
+    every="1d",
+    label_window="1d",
+    false_alarms="1 per quarter",
+    retrain=tr.on_evidence(at_most="1 per 21d", on=("calibration", "quality"), every="35d"),
+)

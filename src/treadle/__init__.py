@@ -17,7 +17,8 @@ _FACE = {
     "hour": "features", "minute_of_day": "features", "weekday": "features", "month": "features",
     "difference": "features", "ratio": "features", "length": "features",
     "by_time": "model", "at_random": "model", "candidate": "model", "gate": "model", "enough_rows": "model", "signal": "model",
-    "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model", "no_worse_than_champion": "model",
+    "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model",
+    "no_worse_than_champion": "model",
     "on_evidence": "operations",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from treadle.backends.catalog import open_backend
+from treadle.core.canonical import digest
 from treadle.core.clock import Clock, SystemClock
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Serve, Watch
@@ -157,14 +158,16 @@ def open_workspace(folder: str | Path = ".", *, clock: Clock | None = None, watc
     if path.is_file():
         path = path.parent
     if not (path / PROJECT_FILE).is_file():
-        raise ProjectError(f"There is no {PROJECT_FILE} here.", where=str(path), hint="Go to a project folder, name one with -C, or run: treadle init")
+        raise ProjectError(
+            f"There is no {PROJECT_FILE} here.", where=str(path), hint="Go to a project folder, name one with -C, or run: treadle init"
+        )
     return Workspace(path, read_settings(path), clock or SystemClock(), watch)
 
 
 def load_project(folder: Path) -> Project:
     """Run a project file and return what it declares. Raises ProjectError naming the line when it cannot be loaded."""
     file = folder / PROJECT_FILE
-    name = f"treadle_project_{abs(hash(str(folder)))}"
+    name = f"treadle_project_{digest(str(folder))[:16]}"  # the same in every process: stored objects name the module of their class
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -1,8 +1,8 @@
 """Talking to an endpoint over HTTP, with the standard library alone.
 
-    >>> endpoint = Endpoint("http://127.0.0.1:8765")                          # doctest: +SKIP
-    >>> endpoint.predict({"carrier": "UA", "origin": "EWR"})["probability"]   # doctest: +SKIP
-    0.21
+>>> endpoint = Endpoint("http://127.0.0.1:8765")                          # doctest: +SKIP
+>>> endpoint.predict({"carrier": "UA", "origin": "EWR"})["probability"]   # doctest: +SKIP
+0.21
 """
 
 from __future__ import annotations

@@ -98,11 +98,16 @@ def prove(ws: Workspace, model: Model, version: Record, outcome: Outcome, tell: 
         return loaded.feature_values(values, moment if moment is not None else micros(ws.clock.now()), store)[0]
 
     served, mismatches = parity.check(
-        model, source, outcome["rows"], view_histories(ws, model, outcome), store, [f.name for f in loaded.request], [f.name for f in loaded.features], serve
+        model,
+        source,
+        outcome["rows"],
+        view_histories(ws, model, outcome),
+        store,
+        [f.name for f in loaded.request],
+        [f.name for f in loaded.features],
+        serve,
     )
-    ws.ledger.append(
-        "parity.checked", Ref(versions.KIND, version.id), {"rows": served, "mismatches": len(mismatches)}, actor=ws.actor
-    )
+    ws.ledger.append("parity.checked", Ref(versions.KIND, version.id), {"rows": served, "mismatches": len(mismatches)}, actor=ws.actor)
     if mismatches:
         first = mismatches[0]
         raise Refused(

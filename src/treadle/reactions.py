@@ -111,7 +111,7 @@ def keep_fresh(ws: Workspace, model: Model, tell: Tell) -> None:
 def _spent(ws: Workspace, model: Model, policy: Retrain) -> bool:
     since = iso(ws.clock.now() - policy.at_most.per)
     runs = [r for kind in (alarms.KIND, "schedule") for r in ws.ledger.find("run", {"model": model.name, "cause.kind": kind})]
-    return sum(r["started"] > since for r in runs) >= policy.at_most.count
+    return bool(sum(r["started"] > since for r in runs) >= policy.at_most.count)
 
 
 def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, tell: Tell) -> tuple[int | None, str]:
@@ -132,7 +132,7 @@ def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, t
         return None, f"its retraining {run_id} runs in another process"
     if existing is not None:  # it was killed or stopped: what had finished is reused, and the rows are those of then
         as_of = parse_time(existing["as_of"])
-        run_id = f"{run_id}-{len([r for r in ws.ledger.find('run', {'cause.id': cause['id']})])}"
+        run_id = f"{run_id}-{len(ws.ledger.find('run', {'cause.id': cause['id']}))}"
     if cause["kind"] == alarms.KIND:
         _reacted(ws, cause["id"], run_id)
     try:

@@ -89,7 +89,8 @@ def replay(
     body: dict[str, Any] = {
         "model": model.name, "start": iso(begin), "end": iso(finish), "sample": sample, "status": "running", "position": iso(position),
         "sent": record["sent"] if record and not again else 0, "outcomes": record["outcomes"] if record and not again else 0,
-        "seconds": record["seconds"] if record and not again else 0.0, "salt": record["salt"] + 1 if record and again else record["salt"] if record else 0,
+        "seconds": record["seconds"] if record and not again else 0.0,
+        "salt": record["salt"] + 1 if record and again else record["salt"] if record else 0,
     }  # fmt: skip
     ws.ledger.put(KIND, id, body)
     clock = ReplayClock(position)
@@ -169,16 +170,14 @@ def _requests(
     taken, known = source[chosen], rows[KNOWN].gather(chosen).to_list()
     truth, keys, moments = rows[TARGET].gather(chosen).to_list(), rows[KEY].gather(chosen).to_list(), rows[MOMENT].gather(chosen).to_list()
     wanted = [f for f in fields if f in taken.columns]
-    found = [
-        (moments[i], keys[i], request_of(row, wanted), known[i], truth[i]) for i, row in enumerate(taken.select(wanted).iter_rows(named=True))
-    ]
+    found = [(moments[i], keys[i], request_of(row, wanted), known[i], truth[i]) for i, row in enumerate(taken.select(wanted).iter_rows(named=True))]
     return sorted(found, key=lambda r: (r[0], r[1]))
 
 
 def _unanswered(
     source: pl.DataFrame, rows: pl.DataFrame, position: datetime, sample: int, begin: datetime, id: str, salt: int
 ) -> list[tuple[datetime, str, Any]]:
-    """Outcomes still to come of requests sent before `position`: what a replay that was stopped owes. Some may be posted twice, which changes nothing."""
+    """Outcomes still to come of requests sent before `position`: what a stopped replay owes. Some may be posted twice, which changes nothing."""
     if position <= begin:
         return []
     late = rows.filter((pl.col(MOMENT) >= begin) & (pl.col(MOMENT) < position) & (pl.col(KNOWN) > position - timedelta(days=2)))

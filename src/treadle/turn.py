@@ -29,7 +29,6 @@ from treadle.core.records import Record, Ref
 from treadle.data import sources, versions
 from treadle.features import history as histories
 from treadle.features import rows as feature_rows
-from treadle.governance import gates
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Outcome, mark_interrupted
@@ -64,7 +63,7 @@ def turn(
         until, also: run only up to these steps.
     """
     mark_interrupted(ws.ledger, ws.clock)
-    about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", **{"code": code_state(ws.folder)}}
+    about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", "code": code_state(ws.folder)}
     steps = build(ws, model, as_of=as_of, settings=settings, champion=champion, cause=cause)
     return ws.runner().run(f"{ws.project.name}.{model.name}", steps, cause=cause, about=about, id=run_id, until=(until, *also) if until else ())
 
@@ -276,7 +275,8 @@ def _train(
             trials=trials, seed=model.seed, threads=threads, on_trial=on_trial,
         )  # fmt: skip
     return {
-        "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials, "validation": found.validation,
+        "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
+        "validation": found.validation,
         "target": target, "rows": len(frame), "group": group, "split": parts.how,
         "trained_to": _last(frame),
     }  # fmt: skip
@@ -302,14 +302,23 @@ def _evaluate(
     numbers, categories = feature_columns(rows)
     truth = target.codes(test[feature_rows.TARGET])
     frame = test.select(numbers + categories)
-    shown = {"model": outputs(target.task, trained["pipeline"], frame, len(target.labels)), "baseline": outputs(target.task, trained["baseline"], frame, len(target.labels))}
+    shown = {
+        "model": outputs(target.task, trained["pipeline"], frame, len(target.labels)),
+        "baseline": outputs(target.task, trained["baseline"], frame, len(target.labels)),
+    }
     if load_champion is not None:
         loaded = load_champion()
         if loaded.labels == [plain(label) for label in target.labels] and {f.name for f in loaded.features} <= set(test.columns):
             shown["champion"] = loaded.outputs(feature_lists(test, [f.name for f in loaded.features]))
     reads = _count_read(test_set_name(rows, parts), digest([trained["family"], plain(trained["params"]), learning, as_of, trained["rows"]]), ledger)
     evaluation = evaluate(target.task, truth, shown, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
-    return {**evaluation, "test_reads": reads, "split": parts.how, "labels": plain(list(target.labels)), "baseline_family": "always the share of each class" if target.labels else "always the mean"}
+    return {
+        **evaluation,
+        "test_reads": reads,
+        "split": parts.how,
+        "labels": plain(list(target.labels)),
+        "baseline_family": "always the share of each class" if target.labels else "always the mean",
+    }
 
 
 def _verdict(evaluation: dict[str, Any], gates: list[Any], model: Model) -> dict[str, Any]:
@@ -319,7 +328,8 @@ def _verdict(evaluation: dict[str, Any], gates: list[Any], model: Model) -> dict
 
 
 def _package(
-    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, name: str, watch: dict[str, Any] | None,
+    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, name: str,
+    watch: dict[str, Any] | None,
     model: Model, ws: Workspace,
 ) -> dict[str, Any]:  # fmt: skip
     from treadle.training.search import outputs
@@ -340,8 +350,9 @@ def _package(
                 problems.append(f"{format_name}: {reason.what}")
                 continue
             manifest = {
-                "treadle": 1, "model_name": name, "task": target.task, "labels": plain(list(target.labels)), "family": trained["family"], "params": plain(trained["params"]),
-                "signature": {"request": signature["request"], "features": signature["features"]}, "views": signature["views"],
+                "treadle": 1, "model_name": name, "task": target.task, "labels": plain(list(target.labels)), "family": trained["family"],
+                "params": plain(trained["params"]), "signature": {"request": signature["request"], "features": signature["features"]},
+                "views": signature["views"],
                 "moment": signature["moment"], "model": info, "trained_to": trained["trained_to"],
             }  # fmt: skip
             listed = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
@@ -360,7 +371,9 @@ def _package(
     raise Refused(f"The model has no form that serves the same answers: {'; '.join(problems)}", where=f"model {name!r}")
 
 
-def _write_reference(folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace) -> None:
+def _write_reference(
+    folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace
+) -> None:
     """What is normal: the training rows, and the answers on the test rows and on each fold's validation rows, none of which were fitted on."""
     from treadle.monitoring.reference import FILE, write_reference
 
@@ -387,8 +400,10 @@ def _register(
         "package": {"files": package["files"], "digest": package["digest"]}, "format": package["format"], "parity": package["parity"],
         "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
         "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
-        "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken}, "gates": digest(declaration(model)["gates"]), "run": run.id if run else "",
-        "code": code_state(ws.folder), "environment": environment(), "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
+        "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken}, "gates": digest(declaration(model)["gates"]),
+        "run": run.id if run else "",
+        "code": code_state(ws.folder), "environment": environment(),
+        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
     }  # fmt: skip
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
     if run:

@@ -185,7 +185,9 @@ def slow(**space):
 def test_ctrl_c_in_a_step_stops_in_good_order_and_what_had_finished_is_kept(tmp_path: Path) -> None:
     folder = write(tmp_path, good_rows())
     text = (folder / "project.py").read_text()
-    (folder / "project.py").write_text(text.replace("import treadle as tr\n", "import treadle as tr\n" + SLOW, 1).replace('tr.candidate("logistic")', 'tr.candidate("slow", slow)'))
+    (folder / "project.py").write_text(
+        text.replace("import treadle as tr\n", "import treadle as tr\n" + SLOW, 1).replace('tr.candidate("logistic")', 'tr.candidate("slow", slow)')
+    )
     child = subprocess.Popen(
         [sys.executable, "-m", "treadle.cli.main", "-C", str(folder), "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TREADLE_THREADS": "1"},

@@ -73,9 +73,16 @@ def runs(ctx: click.Context, run: str | None, limit: int, json_: bool) -> None:
         if json_:
             show.as_json({"id": record.id, **record.body})
             return
-        show.say(f"{record.id}  {record['scope']}  {record['status']}  {record['error']}" if record.get("error") else f"{record.id}  {record['scope']}  {record['status']}")
+        show.say(
+            f"{record.id}  {record['scope']}  {record['status']}  {record['error']}"
+            if record.get("error")
+            else f"{record.id}  {record['scope']}  {record['status']}"
+        )
         show.say(f"started {record['started'][:19]}  because: {record['cause']['text'] or record['cause']['kind']}")
-        show.table(["step", "status", "seconds", "why"], [(s["name"], s["status"], f"{s.get('seconds', 0):.2f}", s.get("reason", "")) for s in record["steps"]])
+        show.table(
+            ["step", "status", "seconds", "why"],
+            [(s["name"], s["status"], f"{s.get('seconds', 0):.2f}", s.get("reason", "")) for s in record["steps"]],
+        )
         for step in record["steps"]:
             for line in step.get("log", []):
                 show.say(f"  {step['name']}: {line}")
@@ -88,10 +95,11 @@ def runs(ctx: click.Context, run: str | None, limit: int, json_: bool) -> None:
         return
     if not found:
         show.say("No run yet. Start one with: treadle run")
-    show.table(
-        ["run", "model", "status", "started", "seconds", "because"],
-        [(r.id, r["model"], r["status"], r["started"][:19], f"{sum(s.get('seconds', 0) for s in r['steps']):.1f}", (r["cause"]["text"] or r["cause"]["kind"])[:70]) for r in found],
-    )  # fmt: skip
+    rows = []
+    for r in found:
+        seconds = sum(s.get("seconds", 0) for s in r["steps"])
+        rows.append((r.id, r["model"], r["status"], r["started"][:19], f"{seconds:.1f}", (r["cause"]["text"] or r["cause"]["kind"])[:70]))
+    show.table(["run", "model", "status", "started", "seconds", "because"], rows)
 
 
 @click.command(epilog="Example: treadle models late-arrival --version 2")
@@ -111,7 +119,10 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
             show.as_json({"id": version.id, **version.body})
             return
         show.say(f"{version.id}  {version['status']}  {version['family']} {version['params']}")
-        show.say(f"trained on {version['trained_rows']:,} rows known by {version['as_of'][:10] or 'the end'}; run {version['run']}; because: {version['cause']['text']}")
+        show.say(
+            f"trained on {version['trained_rows']:,} rows known by {version['as_of'][:10] or 'the end'}; run {version['run']}; "
+            f"because: {version['cause']['text']}"
+        )
         for finding in version["verdict"]["findings"]:
             show.say(f"  {'passed' if finding['passed'] else 'FAILED'}  {finding['gate']:<15} {finding['reason']}")
         return
@@ -123,7 +134,10 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
         show.say("No version yet. Make one with: treadle run")
     show.table(
         ["version", "status", "family", "metric", "rows", "known by", "because"],
-        [(v.id, v["status"], v["family"], _metric(v["evaluation"]), f"{v['trained_rows']:,}", v["as_of"][:10], v["cause"]["text"][:60]) for v in found],
+        [
+            (v.id, v["status"], v["family"], _metric(v["evaluation"]), f"{v['trained_rows']:,}", v["as_of"][:10], v["cause"]["text"][:60])
+            for v in found
+        ],
     )
 
 
@@ -179,7 +193,11 @@ def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list
     if not known:
         return f"treadle run {name}"
     if deployed is None:
-        return f"treadle deploy {name}" if known[-1]["status"] == "approved" else f"see why it was refused: treadle models {name} --version {known[-1]['number']}"
+        return (
+            f"treadle deploy {name}"
+            if known[-1]["status"] == "approved"
+            else f"see why it was refused: treadle models {name} --version {known[-1]['number']}"
+        )
     if endpoint is None:
         return f"treadle deploy {name}"
     return f"look at the alarms: treadle report {name}" if found else "nothing needs a person"

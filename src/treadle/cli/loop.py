@@ -37,13 +37,24 @@ def replay(ctx: click.Context, model: str, start: str | None, end: str | None, s
         if progress.did:
             show.say(f"  {progress.moment:%Y-%m-%d}  {progress.did}")
         elif sys.stderr.isatty():
-            print(f"  {progress.moment:%Y-%m-%d}  {progress.sent:,} requests, {progress.outcomes:,} outcomes\033[K", end="\r", file=sys.stderr, flush=True)
+            print(
+                f"  {progress.moment:%Y-%m-%d}  {progress.sent:,} requests, {progress.outcomes:,} outcomes\033[K",
+                end="\r",
+                file=sys.stderr,
+                flush=True,
+            )
         elif f"{progress.moment:%Y-%m}" != shown["month"]:
             shown["month"] = f"{progress.moment:%Y-%m}"
             print(f"  {progress.moment:%Y-%m-%d}  {progress.sent:,} requests, {progress.outcomes:,} outcomes", file=sys.stderr, flush=True)
 
     record = live(
-        ws, ws.model(model), start_at=parse_time(start) if start else None, end=parse_time(end) if end else None, sample=sample, again=again, tell=tell
+        ws,
+        ws.model(model),
+        start_at=parse_time(start) if start else None,
+        end=parse_time(end) if end else None,
+        sample=sample,
+        again=again,
+        tell=tell,
     )
     if json_:
         show.as_json({"id": record.id, **record.body})

@@ -94,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         where = f" [{error.where}]" if error.where else ""
         print(f"treadle: {error.what}{where}" + (f" {error.hint}" if error.hint else ""), file=sys.stderr)
+        for name, reason in getattr(error, "fields", {}).items():
+            print(f"  {name}: {reason}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
         code = 0

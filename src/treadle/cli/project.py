@@ -32,7 +32,8 @@ def init(ctx: click.Context, name: str | None, data: Path | None, target: str | 
 
         found = profile(data, target)
         written = write_project(folder, found, data)
-        show.say(f"{found.rows:,} rows, {len(found.columns)} columns; target {target!r}: {found.task}.")
+        task = found.target.task if found.target else "none"
+        show.say(f"{found.rows:,} rows, {len(found.columns)} columns; target {target!r}: {task}.")
         for column in found.columns:
             if column.left_out:
                 show.say(f"  left out: {column.name}: {column.left_out}")
@@ -67,7 +68,9 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
     champion = versions.get(declared.name, deployed["champion"], ws.ledger) if deployed else None
     cause = {"kind": "person", "id": "", "text": f"treadle run by {ws.actor}"}
     if plan:
-        steps = ws.runner().plan(f"{ws.project.name}.{declared.name}", build(ws, declared, as_of=moment, settings=None, champion=champion, cause=cause))
+        steps = ws.runner().plan(
+            f"{ws.project.name}.{declared.name}", build(ws, declared, as_of=moment, settings=None, champion=champion, cause=cause)
+        )
         if json_:
             show.as_json(steps)
         else:
@@ -78,7 +81,15 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
     made = None if until else already(ws, declared, as_of=moment)
     if made is not None:
         if json_:
-            show.as_json({"run": made["run"], "version": made.id, "status": made["status"], "verdict": made["verdict"], "metrics": made["evaluation"]["metrics"]})
+            show.as_json(
+                {
+                    "run": made["run"],
+                    "version": made.id,
+                    "status": made["status"],
+                    "verdict": made["verdict"],
+                    "metrics": made["evaluation"]["metrics"],
+                }
+            )
         else:
             show.say("nothing has changed since this version was made")
             _verdict(made)
@@ -89,7 +100,15 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
         return 0
     made = versions.get(declared.name, outcome["register"]["number"], ws.ledger)
     if json_:
-        show.as_json({"run": outcome.run.id, "version": made.id, "status": made["status"], "verdict": made["verdict"], "metrics": made["evaluation"]["metrics"]})
+        show.as_json(
+            {
+                "run": outcome.run.id,
+                "version": made.id,
+                "status": made["status"],
+                "verdict": made["verdict"],
+                "metrics": made["evaluation"]["metrics"],
+            }
+        )
     else:
         _verdict(made)
         show.say(f"run {outcome.run.id}")

@@ -17,7 +17,9 @@ from treadle.core.errors import NotFound, UsageError
 @click.command(epilog="Example: treadle deploy late-arrival --port 8765")
 @click.argument("model", default="")
 @click.option("--version", "number", type=int, help="The version; the newest approved one if not given.")
-@click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port to listen on; a free one if neither this, the project nor the settings say.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=None, help="The port to listen on; a free one if neither this, the project nor the settings say."
+)
 @click.option("--now", is_flag=True, help="Replace the champion at once instead of going through shadow and canary.")
 @click.option("--at", metavar="TIME", help="Fill the online store as of this moment (for a replay).")
 @click.option("--json", "json_", is_flag=True, help="Print the endpoint's record as JSON.")
@@ -31,7 +33,13 @@ def deploy(ctx: click.Context, model: str, number: int | None, port: int | None,
 
     ws = show.workspace(ctx)
     record = start(
-        ws, ws.model(model), number=number, now=now, port=port or 0, at=parse_time(at) if at else None, tell=(lambda line: None) if json_ else show.say
+        ws,
+        ws.model(model),
+        number=number,
+        now=now,
+        port=port or 0,
+        at=parse_time(at) if at else None,
+        tell=(lambda line: None) if json_ else show.say,
     )
     if json_:
         show.as_json({"model": record.id, **record.body})
@@ -94,7 +102,9 @@ def _sample(ws: Any, model: str, endpoint: Any) -> dict[str, Any]:
         rows = rows.filter(pl.col(moment).cast(pl.Int64) >= max(newest))
     taken = rows.head(1).collect()
     fields = [f["name"] for f in endpoint.signature()["fields"]]
-    return request_of(taken.row(0, named=True) if taken.height else ws.tables.scan(version[0]["address"]).tail(1).collect().row(0, named=True), fields)
+    return request_of(
+        taken.row(0, named=True) if taken.height else ws.tables.scan(version[0]["address"]).tail(1).collect().row(0, named=True), fields
+    )
 
 
 @click.command(epilog="Example: treadle stop late-arrival")

@@ -37,7 +37,9 @@ def step(progress: Progress) -> None:
         return
     mark = {"done": "✓", "reused": "=", "failed": "✗"}[progress.state]
     note = "not changed, reused" if progress.state == "reused" else f"{progress.seconds:.2f} s, {progress.reason}"
-    print(f"  {mark} {progress.step:<22} {note}\033[K" if sys.stderr.isatty() else f"  {mark} {progress.step:<22} {note}", file=sys.stderr, flush=True)
+    print(
+        f"  {mark} {progress.step:<22} {note}\033[K" if sys.stderr.isatty() else f"  {mark} {progress.step:<22} {note}", file=sys.stderr, flush=True
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -36,7 +36,12 @@ def compile_(ctx: click.Context, engine: str, model: str, out: Path | None, sche
         raise click.UsageError("--port is for systemd.")
     ws = show.workspace(ctx)
     declared = ws.model(model)
-    text = {"airflow": lambda: _airflow(ws, declared, schedule), "github": lambda: _github(ws, declared), "systemd": lambda: _systemd(ws, declared, port)}[engine]()
+    if engine == "airflow":
+        text = _airflow(ws, declared, schedule)
+    elif engine == "github":
+        text = _github(ws, declared)
+    else:
+        text = _systemd(ws, declared, port)
     if out is None:
         print(text, end="")
         return

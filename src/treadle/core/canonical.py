@@ -1,7 +1,7 @@
 """One spelling for one value, so that equal things have equal digests.
 
-    >>> digest({"b": 1, "a": [1.5, None]}) == digest({"a": [1.5, None], "b": 1})
-    True
+>>> digest({"b": 1, "a": [1.5, None]}) == digest({"a": [1.5, None], "b": 1})
+True
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Identifiers: short, sortable by time, safe in a path, a URL and a shell.
 
-    >>> new_id("run")                                                # doctest: +SKIP
-    'run-0mf2k8x1c3-7q4d9a'
-    >>> check_id("run-0mf2k8x1c3-7q4d9a")
-    'run-0mf2k8x1c3-7q4d9a'
+>>> new_id("run")                                                # doctest: +SKIP
+'run-0mf2k8x1c3-7q4d9a'
+>>> check_id("run-0mf2k8x1c3-7q4d9a")
+'run-0mf2k8x1c3-7q4d9a'
 """
 
 from __future__ import annotations

@@ -59,10 +59,11 @@ def _pandera(frame: pl.DataFrame, columns: Mapping[str, Column]) -> pl.DataFrame
         schema.validate(frame.lazy().select(list(columns)).collect(), lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.filter(pl.col("index").is_not_null())
-        return cases.select(
+        found: pl.DataFrame = cases.select(
             row=pl.col("index").cast(pl.UInt32),
             reason=pl.struct("column", "check").map_elements(lambda c: f"{c['column']} {_sentence(c['check'], columns.get(c['column']))}", pl.String),
         )
+        return found
     return pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String})
 
 

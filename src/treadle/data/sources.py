@@ -102,7 +102,9 @@ def _from_function(source: Source, where: str) -> pl.DataFrame:
 
 def _from_csv(paths: list[Path], source: Source, where: str) -> pl.DataFrame:
     if len(paths) > 1:
-        raise DataError(f"{source.path!r} means {len(paths)} files.", where=where, hint="Name one CSV file, or use tr.rows(function) to read several.")
+        raise DataError(
+            f"{source.path!r} means {len(paths)} files.", where=where, hint="Name one CSV file, or use tr.rows(function) to read several."
+        )
     return read_strings(paths[0], separator=source.options["separator"], null_values=source.options["null_values"])
 
 

@@ -8,7 +8,7 @@ ever lost: a row without a known, valid value gets nulls.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -27,7 +27,9 @@ def history(view: View, source: pl.DataFrame) -> pl.DataFrame:
     """
     for column in view.entity:
         if column not in source.columns:
-            raise DataError(f"The entity column {column!r} is missing.", where=f"view {view.name!r} ({view.place})", hint=f"It has: {source.columns}.")
+            raise DataError(
+                f"The entity column {column!r} is missing.", where=f"view {view.name!r} ({view.place})", hint=f"It has: {source.columns}."
+            )
     if view.aggregates:
         return _windows(view, source)
     if view.function is not None:
@@ -51,7 +53,7 @@ def join(rows: pl.DataFrame, moment: str, view: View, values: pl.DataFrame) -> p
     return rows.hstack(found.get_columns())
 
 
-def known_at(view: View, values: pl.DataFrame, moment: object) -> pl.DataFrame:
+def known_at(view: View, values: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     """The one value of each entity that is known and valid at `moment`: what an online store holds then."""
     known = values.filter(pl.col(AT) <= moment).sort(AT, maintain_order=True).unique(list(view.entity), keep="last", maintain_order=True)
     return known.filter(pl.col(UNTIL).is_null() | (pl.col(UNTIL) > moment))
@@ -71,7 +73,9 @@ def _windows(view: View, source: pl.DataFrame) -> pl.DataFrame:
     steps, rest = divmod(view.window, view.every)
     if rest != timedelta(0) or steps > MOST_STEPS:
         raise ProjectError(
-            f"window={view.window} is not a multiple of every={view.every}, at most {MOST_STEPS} times it.", where=where, hint="For example window='7d', every='6h'."
+            f"window={view.window} is not a multiple of every={view.every}, at most {MOST_STEPS} times it.",
+            where=where,
+            hint="For example window='7d', every='6h'.",
         )
     needed = sorted({*view.entity, known, *(c for e in view.aggregates.values() for c in e.meta.root_names())})
     missing = [c for c in needed if c not in source.columns]
@@ -80,8 +84,11 @@ def _windows(view: View, source: pl.DataFrame) -> pl.DataFrame:
     every = int(view.every.total_seconds() * 1_000_000)
     micros = pl.col(known).cast(pl.Int64)
     first = ((micros + (every - 1)) // every) * every  # the first grid point at or after the moment it became known
-    spread = source.lazy().select(needed).filter(pl.col(known).is_not_null()).with_columns(
-        pl.concat_list([first + i * every for i in range(steps)]).alias(AT)
+    spread = (
+        source.lazy()
+        .select(needed)
+        .filter(pl.col(known).is_not_null())
+        .with_columns(pl.concat_list([first + i * every for i in range(steps)]).alias(AT))
     )
     grid = spread.explode(AT).group_by(*view.entity, AT).agg(**dict(view.aggregates)).collect()
     at = pl.col(AT).cast(pl.Datetime("us", "UTC"))
@@ -109,7 +116,7 @@ def compute(view: View, source: pl.DataFrame) -> pl.DataFrame:
     assert view.function is not None
     where = f"view {view.name!r} ({view.place})"
     try:
-        result = view.function(source.lazy()).lazy().collect()
+        result: pl.DataFrame = view.function(source.lazy()).lazy().collect()
     except Exception as error:
         raise ProjectError(f"{view.function.__name__} raised {type(error).__name__}: {error}", where=where) from error
     times = [t for t in (view.source.event_time, view.source.known_time) if t]

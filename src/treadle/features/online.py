@@ -22,8 +22,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def entity_key(values: Iterable[Any]) -> str:
-    """The values of the entity columns as one text."""
-    return SEPARATOR.join(map(str, values))
+    """The values of the entity columns as one text. A whole number is written without a point: requests carry every number as a float."""
+    return SEPARATOR.join(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values)
 
 
 def packed(view: View, values: pl.DataFrame) -> Iterator[tuple[Key, Value]]:
@@ -35,10 +35,22 @@ def packed(view: View, values: pl.DataFrame) -> Iterator[tuple[Key, Value]]:
     features = list(view.feature_names())
     numbers = [pl.col(f).cast(pl.Float64) if values.schema[f].is_numeric() or values.schema[f] == pl.Boolean else pl.col(f) for f in features]
     times = values.select(pl.col(AT).cast(pl.Int64).alias("at"), pl.col(UNTIL).cast(pl.Int64).alias("until"))
-    entities = values.select(pl.concat_str([pl.col(c).cast(pl.String) for c in view.entity], separator=SEPARATOR).alias("e"))["e"].to_list()
+    entities = values.select(pl.concat_str([_text(c, values.schema[c]) for c in view.entity], separator=SEPARATOR).alias("e"))["e"].to_list()
     for entity, at, until, row in zip(entities, times["at"].to_list(), times["until"].to_list(), values.select(numbers).iter_rows(), strict=True):
         if entity is not None:
             yield Key(view.name, entity), Value(at, _pack([until, *row]))
+
+
+def _text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """One entity column as `entity_key` spells it for a request."""
+    import polars as pl
+
+    value = pl.col(column)
+    if dtype == pl.Boolean:
+        return value.cast(pl.Int8).cast(pl.String)
+    if dtype.is_float():
+        return pl.when(value == value.floor()).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
+    return value.cast(pl.String)
 
 
 def read(stored: Value | None, moment: int) -> list[Any] | None:

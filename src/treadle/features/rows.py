@@ -39,6 +39,14 @@ def model_rows(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.
             inputs.append(derived.expression(item.rule).alias(item.name))
         else:
             inputs.append(_as_feature(item, rows.schema[item]))
+    for view, values in views:
+        for column in view.entity:
+            if rows.schema.get(column) != values.schema[column]:
+                there = rows.schema.get(column, "not there")
+                raise DataError(
+                    f"The entity {column!r} of view {view.name!r} is {values.schema[column]} in its source, but {there} in {model.rows.name!r}.",
+                    where=f"view {view.name!r} ({view.place})", hint="Declare the column alike in both contracts.",
+                )  # fmt: skip
     frame = rows.select(
         pl.concat_str([pl.col(k).cast(pl.String) for k in model.rows.key], separator="|").alias(KEY),
         (pl.col(moment) if moment else nothing).alias(MOMENT),
@@ -49,10 +57,7 @@ def model_rows(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.
         *[pl.col(c).alias(f"entity:{c}") for c in dict.fromkeys(c for v, _ in views for c in v.entity)],
     )
     for view, values in views:
-        renamed = frame.rename({f"entity:{c}": c for c in view.entity if c not in frame.columns})
-        if set(view.entity) - set(renamed.columns):
-            raise DataError(f"Entity {view.entity} is missing.", where=f"view {view.name!r} ({view.place})")
-        joined = join(renamed, MOMENT, view, values)
+        joined = join(frame.select(MOMENT, *[pl.col(f"entity:{c}").alias(c) for c in view.entity]), MOMENT, view, values)
         features = joined.select(_as_feature(f, joined.schema[f]) for f in view.feature_names())
         frame = frame.hstack(features.get_columns())
     return frame.select(pl.exclude("^entity:.*$"))

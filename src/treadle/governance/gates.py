@@ -59,7 +59,9 @@ def _enough_rows(options: Mapping[str, Any], e: Evaluation) -> Finding:
     rarest = min(e["classes"]) if "classes" in e else e["rows"]
     passed = e["rows"] >= least and rarest >= max(2, least // 10 if "classes" in e else 0)
     text = f"{e['rows']:,} test rows" + (f", {rarest} of the rarest class" if "classes" in e else "")
-    return Finding("enough_rows", passed, text if passed else f"too few to judge: {text}, at least {least} are asked for", {"rows": e["rows"], "rarest": rarest})
+    return Finding(
+        "enough_rows", passed, text if passed else f"too few to judge: {text}, at least {least} are asked for", {"rows": e["rows"], "rarest": rarest}
+    )
 
 
 def _signal(options: Mapping[str, Any], e: Evaluation) -> Finding:
@@ -67,9 +69,14 @@ def _signal(options: Mapping[str, Any], e: Evaluation) -> Finding:
     # A permutation p cannot fall below 1/(shuffles+1); a stricter level than that would refuse everything.
     passed = p <= max(alpha, 1 / (e["shuffled_labels"]["shuffles"] + 1))
     if passed:
-        return Finding("signal", True, f"labels shuffled {e['shuffled_labels']['shuffles']} times fit as well with p = {p:.3f}", {"p": p, "alpha": alpha})
+        return Finding(
+            "signal", True, f"labels shuffled {e['shuffled_labels']['shuffles']} times fit as well with p = {p:.3f}", {"p": p, "alpha": alpha}
+        )
     return Finding(
-        "signal", False, f"no evidence of signal: shuffled labels fit the predictions as well with p = {p:.2f} (needed: {alpha:.3g})", {"p": p, "alpha": alpha}
+        "signal",
+        False,
+        f"no evidence of signal: shuffled labels fit the predictions as well with p = {p:.2f} (needed: {alpha:.3g})",
+        {"p": p, "alpha": alpha},
     )
 
 
@@ -82,7 +89,9 @@ def _beats(name: str, other: str) -> Callable[[Mapping[str, Any], Evaluation], F
         numbers = f"{_difference(c, other)}, 95 % interval {c['low']:+.4f} to {c['high']:+.4f}"
         if passed:
             return Finding(name, True, f"{numbers}, p = {c['p']:.3f}", {**c, "alpha": alpha})
-        return Finding(name, False, f"does not beat the {other} beyond chance: {numbers}, p = {c['p']:.2f} (needed: {alpha:.3g})", {**c, "alpha": alpha})
+        return Finding(
+            name, False, f"does not beat the {other} beyond chance: {numbers}, p = {c['p']:.2f} (needed: {alpha:.3g})", {**c, "alpha": alpha}
+        )
 
     return ask
 
@@ -100,7 +109,9 @@ def _no_worse(options: Mapping[str, Any], e: Evaluation) -> Finding:
     c, margin = e["against"]["champion"], options["margin"]
     passed = c["worst"] > -margin
     numbers = f"{_difference(c, 'champion')}, at worst {max(0.0, -c['worst']):.4f} higher"
-    return Finding(name, passed, f"{numbers} (margin {margin:g})" if passed else f"may be worse than the champion: {numbers}, the margin is {margin:g}", dict(c))
+    return Finding(
+        name, passed, f"{numbers} (margin {margin:g})" if passed else f"may be worse than the champion: {numbers}, the margin is {margin:g}", dict(c)
+    )
 
 
 def _certain(options: Mapping[str, Any], e: Evaluation) -> Finding:
@@ -111,7 +122,9 @@ def _certain(options: Mapping[str, Any], e: Evaluation) -> Finding:
         metric = e["metrics"]["model"][name]
         if metric["low"] is None or metric["high"] is None or metric["value"] is None:
             return Finding("certain", False, f"{name} cannot be computed on these test rows", {})
-        width = (metric["high"] - metric["low"]) / (max(abs(metric["value"]), 1e-12) if e["task"] == "regression" else 1.0)
+        width = metric["high"] - metric["low"]
+        if e["task"] == "regression":  # plus or minus so much of the metric itself
+            width /= 2 * max(abs(metric["value"]), 1e-12)
         if widest is None or width > widest[0]:
             widest = (width, name, metric)
     assert widest is not None
@@ -126,18 +139,23 @@ def _calibrated(options: Mapping[str, Any], e: Evaluation) -> Finding:
         return Finding("calibrated", True, "not asked of this kind of prediction")
     error = e["calibration"]["error"]
     passed = error <= options["at_most"]
-    return Finding("calibrated", passed, f"expected calibration error {error:.3f}" + ("" if passed else f", more than {options['at_most']:g}"), {"error": error})
+    return Finding(
+        "calibrated", passed, f"expected calibration error {error:.3f}" + ("" if passed else f", more than {options['at_most']:g}"), {"error": error}
+    )
 
 
 def _every_slice(options: Mapping[str, Any], e: Evaluation) -> Finding:
     judged = [s for s in e["slices"] if s["rows"] >= options["rows"] and s.get("high") is not None]
     bad = [s for s in judged if s["high"] < options["at_least"]]
     if not bad:
-        return Finding("every_slice", True, f"all {len(judged)} slices of {options['rows']}+ rows may reach {options['at_least']:g}", {"judged": len(judged)})
+        return Finding(
+            "every_slice", True, f"all {len(judged)} slices of {options['rows']}+ rows may reach {options['at_least']:g}", {"judged": len(judged)}
+        )
     worst = min(bad, key=lambda s: s["high"])
     return Finding(
         "every_slice", False,
-        f"weak on {worst['column']} = {worst['value']}: {worst['metric']} {worst['value_of_metric']:.3f} (at best {worst['high']:.3f}) on {worst['rows']:,} rows, "
+        f"weak on {worst['column']} = {worst['value']}: {worst['metric']} {worst['value_of_metric']:.3f} "
+        f"(at best {worst['high']:.3f}) on {worst['rows']:,} rows, "
         f"{options['at_least']:g} is asked for" + (f"; and on {len(bad) - 1} more slices" if len(bad) > 1 else ""),
         {"slices": [f"{s['column']}={s['value']}" for s in bad]},
     )  # fmt: skip

@@ -34,7 +34,8 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
     outcomes = predictions.outcomes_of(id)
     return {
         "prediction": {
-            "id": found.id, "model": found.model, "for": _moment(found.moment), "answered": _moment(found.answered), "answered_by": f"version {found.version}",
+            "id": found.id, "model": found.model, "for": _moment(found.moment), "answered": _moment(found.answered),
+            "answered_by": f"version {found.version}",
             "as": found.variant, "output": _labelled(version, found.output), "microseconds": found.micros,
             "beside_it": {"version": found.other_version, "output": _labelled(version, found.other_output)} if found.other_version else None,
         },
@@ -51,7 +52,8 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
             "environment": version["environment"], "code": version["code"] or "not in a git repository",
         },
         "evidence": {
-            "verdict": "passed" if version["verdict"]["passed"] else "refused", "gates": [f"{f['gate']}: {f['reason']}" for f in version["verdict"]["findings"]],
+            "verdict": "passed" if version["verdict"]["passed"] else "refused",
+            "gates": [f"{f['gate']}: {f['reason']}" for f in version["verdict"]["findings"]],
         },
         "made_by": _run(version, ledger),
         "decisions": [_decision(e) for e in decisions(found.model, found.version, ledger)],
@@ -62,7 +64,11 @@ def decisions(model: str, number: int, ledger: Ledger) -> list[Event]:
     """Every event in which this version began to answer, got a share, took over or was thrown out: who decided, and on what evidence."""
     found = []
     for event in _events(ledger):
-        if event.subject == Ref(versions.DEPLOYMENT, model) and number in (event.body.get("champion"), event.body.get("challenger"), event.body.get("instead_of")):
+        if event.subject == Ref(versions.DEPLOYMENT, model) and number in (
+            event.body.get("champion"),
+            event.body.get("challenger"),
+            event.body.get("instead_of"),
+        ):
             found.append(event)
     return found
 
@@ -96,7 +102,14 @@ def _data(ledger: Ledger, name: str, id: str) -> dict[str, Any]:
     record = ledger.get("dataset_version", id)
     if record is None:
         return {"data_set": name, "version": id}
-    return {"data_set": name, "version": id, "rows": record["rows"], "quarantined": record["quarantined"], "from": record["start"], "to": record["end"]}
+    return {
+        "data_set": name,
+        "version": id,
+        "rows": record["rows"],
+        "quarantined": record["quarantined"],
+        "from": record["start"],
+        "to": record["end"],
+    }
 
 
 def _feature_names(version: Record, read_blob: Any) -> list[str]:

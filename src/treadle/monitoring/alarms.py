@@ -32,7 +32,8 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
         return None
     body: dict[str, Any] = {
         "model": model, "version": version, "kind": finding.kind, "severity": SEVERITY[finding.kind], "status": "open", "told": False, "again": [],
-        "raised": iso(clock.now()), "reaction": "", "resolution": "", "metric": finding.metric, "value": finding.value, "threshold": finding.threshold,
+        "raised": iso(clock.now()), "reaction": "", "resolution": "", "metric": finding.metric, "value": finding.value,
+        "threshold": finding.threshold,
         "window": [iso(day(finding.window_start)), iso(day(finding.window_end))], "features": [list(f) for f in finding.features],
         "sentence": finding.sentence, "for": ["experimentation", "data engineering", "scheduler"],
     }  # fmt: skip

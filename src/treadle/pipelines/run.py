@@ -69,13 +69,27 @@ class Runner:
     """
 
     def __init__(
-        self, ledger: Ledger, blobs: Blobs, executor: Executor, clock: Clock, *, roots: Sequence[Path] = (), watch: Callable[[Progress], None] | None = None
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        executor: Executor,
+        clock: Clock,
+        *,
+        roots: Sequence[Path] = (),
+        watch: Callable[[Progress], None] | None = None,
     ) -> None:
         self._ledger, self._blobs, self._executor, self._clock = ledger, blobs, executor, clock
         self._roots, self._watch = list(roots), watch or (lambda progress: None)
 
     def run(
-        self, scope: str, steps: Sequence[Step], *, cause: Mapping[str, Any], about: Mapping[str, Any] | None = None, id: str | None = None, until: Sequence[str] = ()
+        self,
+        scope: str,
+        steps: Sequence[Step],
+        *,
+        cause: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        until: Sequence[str] = (),
     ) -> Outcome:
         """Run the steps that need it and return all results.
 

@@ -4,7 +4,8 @@ Promises every blob store keeps:
 
 - The address of bytes is the SHA-256 of their content, in hexadecimal; the same bytes have one address and are stored once.
 - A blob is visible whole or not at all: killed in the middle of a write, a store shows no trace of it (`sweep` removes what is left over).
-- `get` and `open` verify nothing (they are the fast way); `verify` reads the bytes and says whether they are still the bytes that were written.
+- `get` checks the bytes against their address; `path` is the fast way and checks nothing; `verify` reads the bytes and says whether they are still
+  the bytes that were written.
 - A full or read-only disk raises StorageError and leaves nothing behind.
 """
 

@@ -40,7 +40,7 @@ class Ledger(Protocol):
         """Records of a kind whose body fields equal `where`, in order of creation (ties by id).
 
         Args:
-            where: body field (dots reach into objects) to a JSON scalar it equals.
+            where: body field (dots reach into objects) to a JSON scalar it equals; None is met by null and by an absent field.
             after: only records created after this ISO time.
         """
         ...
@@ -62,7 +62,7 @@ class Ledger(Protocol):
         ...
 
     def log_points(self, points: Iterable[Point]) -> None:
-        """Store metric points in one commit."""
+        """Store metric points in one commit. A point without a time gets the present."""
         ...
 
     def points(self, run: str, name: str | None = None) -> list[Point]:
@@ -70,5 +70,8 @@ class Ledger(Protocol):
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All writes of the block become visible and durable together, or none does. Blocks may nest; the outermost decides."""
+        """All writes of the block become visible and durable together, or none does.
+
+        Blocks may nest. An inner block that raises loses its own writes; if the error is caught the outer block goes on, and the outermost decides.
+        """
         ...

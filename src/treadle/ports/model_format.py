@@ -1,8 +1,8 @@
 """The door to model formats: how a fitted model becomes files that can be served without the library that trained it.
 
 A package is a folder. The format writes its files there (`save`, in a training process) and answers from them (`load`, in a serving process that has
-imported nothing of training). Promises: `save` is exact or raises CannotConvert; a loaded model is a pure function of its input rows, safe to call from
-several threads, and never runs code stored in the package unless the format's `runs_code` says so.
+imported nothing of training). Promises: `save` is exact or raises CannotConvert; a loaded model is a pure function of its input rows, safe to
+call from several threads, and never runs code stored in the package unless the format's `runs_code` says so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The door to people: where alarms go.
 
-Promises: `send` returns only when the message was handed over, else raises Unavailable (it is sent again later, so a message may arrive twice with one id).
+Promises: `send` returns only when the message was handed over, else raises Unavailable (it is sent again later, so a message may
+arrive twice with one id).
 """
 
 from __future__ import annotations

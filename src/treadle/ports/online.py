@@ -30,7 +30,10 @@ class Value(NamedTuple):
 
 class OnlineStore(Protocol):
     def put_many(self, values: Iterable[tuple[Key, Value]]) -> int:
-        """Store values unless a newer one is there; returns how many were newer than what was there."""
+        """Store values unless a newer one is there; returns how many were stored.
+
+        The same value again counts 0; another value for the same time is a correction, replaces it and counts 1.
+        """
         ...
 
     def get_many(self, keys: Sequence[Key]) -> list[Value | None]:

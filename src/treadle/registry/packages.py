@@ -60,7 +60,11 @@ def _same(folder: Path, package: Mapping[str, Any], blobs: Blobs) -> None:
     named = set(package["files"])
     if there != named:
         odd = sorted(there ^ named)[0]
-        raise Corrupt(f"The opened package has {'an extra' if odd in there else 'no'} file {odd!r}.", where=str(folder), hint="Delete that folder; it is made again.")
+        raise Corrupt(
+            f"The opened package has {'an extra' if odd in there else 'no'} file {odd!r}.",
+            where=str(folder),
+            hint="Delete that folder; it is made again.",
+        )
     for name, address in package["files"].items():
         if (folder / name).read_bytes() != blobs.get(address):
             raise Corrupt(f"The file {name!r} of an opened package was changed.", where=str(folder), hint="Delete that folder; it is made again.")

@@ -1,9 +1,9 @@
 """Which versions answer: one deployment record per model, changed only by compare-and-set, each change one audit event.
 
-    stage 'none'    the champion answers alone
-    stage 'shadow'  the challenger answers beside it, unheard
-    stage 'canary'  the challenger answers a share of the requests
-    stage 'stopped' nothing answers (the kill switch)
+stage 'none'    the champion answers alone
+stage 'shadow'  the challenger answers beside it, unheard
+stage 'canary'  the challenger answers a share of the requests
+stage 'stopped' nothing answers (the kill switch)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def deployment(model: str, ledger: Ledger) -> Record | None:
 def first(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str) -> Record:
     """Make a version the first champion. Raises Refused when its evidence is not enough."""
     _eligible(model, number, ledger)
-    body = {"champion": number, "challenger": None, "stage": "none", "share": 0.0, "since": iso(clock.now()), "previous": []}
+    body: dict[str, Any] = {"champion": number, "challenger": None, "stage": "none", "share": 0.0, "since": iso(clock.now()), "previous": []}
     return _change(model, None, body, "deployment.started", {"champion": number}, ledger, actor)
 
 
@@ -53,7 +53,9 @@ def promote(model: str, evidence: dict[str, Any], ledger: Ledger, clock: Clock, 
         **now.body, "champion": now["challenger"], "challenger": None, "stage": "none", "share": 0.0, "since": iso(clock.now()),
         "previous": [*now["previous"], now["champion"]],
     }  # fmt: skip
-    return _change(model, now, body, "deployment.promoted", {"champion": now["challenger"], "instead_of": now["champion"], "evidence": evidence}, ledger, actor)
+    return _change(
+        model, now, body, "deployment.promoted", {"champion": now["challenger"], "instead_of": now["champion"], "evidence": evidence}, ledger, actor
+    )
 
 
 def reject(model: str, reason: str, evidence: dict[str, Any], ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:

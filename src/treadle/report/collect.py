@@ -72,8 +72,8 @@ def _deployment(ws: Workspace, model: Model, deployed: Record | None) -> dict[st
     serve = ws.serve_of(model)
     return {
         **{k: deployed[k] for k in ("champion", "challenger", "stage", "share", "since", "previous")},
-        "endpoint": {"status": endpoint["status"], "since": endpoint["since"], "challenger_failures": endpoint["challenger_failures"]} if endpoint else None,
-        "shadow_days": serve.shadow.total_seconds() / 86400, "canary_days": serve.canary_for.total_seconds() / 86400, "canary_share": serve.canary,
+        "endpoint": {k: endpoint[k] for k in ("status", "since", "challenger_failures")} if endpoint else None,
+        "shadow_seconds": serve.shadow.total_seconds(), "canary_seconds": serve.canary_for.total_seconds(), "canary_share": serve.canary,
     }  # fmt: skip
 
 

@@ -12,8 +12,8 @@ def version_of(record: Record) -> dict[str, Any]:
     evaluation = record["evaluation"]
     return {
         "id": record.id, "number": int(record["number"]), "status": record["status"], "family": record["family"], "format": record["format"],
-        "trained_rows": record["trained_rows"], "trained_to": record["trained_to"], "as_of": record["as_of"], "cause": record["cause"], "run": record["run"],
-        "passed": record["verdict"]["passed"], "reasons": record["verdict"]["reasons"], "primary": evaluation["primary"],
+        "trained_rows": record["trained_rows"], "trained_to": record["trained_to"], "as_of": record["as_of"], "cause": record["cause"],
+        "run": record["run"], "passed": record["verdict"]["passed"], "reasons": record["verdict"]["reasons"], "primary": evaluation["primary"],
         "metrics": evaluation["metrics"]["model"], "parity": record["parity"], "registered": record.created_at, "code": record["code"],
     }  # fmt: skip
 

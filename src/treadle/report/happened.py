@@ -11,11 +11,14 @@ from treadle.pipelines.run import RUN
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions
 
+Served = Mapping[str, Mapping[str, Any]]  # version number to when it answered, see `production`
 KINDS = (
     "alarm.raised", "alarm.resolved", "version.approved", "version.refused", "deployment.started", "deployment.shadow", "deployment.canary",
     "deployment.promoted", "deployment.rejected", "deployment.stopped", "deployment.rolled_back", "endpoint.refused", "endpoint.stopped",
 )  # fmt: skip
-_ALARM = ("version", "kind", "severity", "status", "raised", "metric", "value", "threshold", "window", "features", "sentence", "reaction", "resolution")
+_ALARM = (
+    "version", "kind", "severity", "status", "raised", "metric", "value", "threshold", "window", "features", "sentence", "reaction", "resolution",
+)  # fmt: skip
 
 
 def runs_of(model: str, ledger: Ledger) -> list[Record]:
@@ -30,7 +33,10 @@ def seconds_of(run: Record) -> float:
 
 def alarms_of(model: str, ledger: Ledger) -> list[dict[str, Any]]:
     """Every alarm of a model, oldest first."""
-    found = [{"id": a.id, **{k: a[k] for k in _ALARM}, "resolved": a.get("resolved", ""), "again": len(a["again"])} for a in ledger.find(alarms.KIND, {"model": model})]
+    found = [
+        {"id": a.id, **{k: a[k] for k in _ALARM}, "resolved": a.get("resolved", ""), "again": len(a["again"])}
+        for a in ledger.find(alarms.KIND, {"model": model})
+    ]
     return sorted(found, key=lambda a: (a["raised"], a["id"]))
 
 
@@ -56,12 +62,13 @@ def trainings(runs: Sequence[Record]) -> dict[str, Any]:
     trained = [r for r in runs if any(s["name"] == "train" and s["status"] == "done" for s in r["steps"])]
     steps = [s for r in trained for s in r["steps"] if s["name"] == "train"]
     return {
-        "runs": len(runs), "trainings": len(trained), "run_seconds": sum(map(seconds_of, trained)), "train_seconds": float(sum(s.get("seconds", 0) for s in steps)),
+        "runs": len(runs), "trainings": len(trained), "run_seconds": sum(map(seconds_of, trained)),
+        "train_seconds": float(sum(s.get("seconds", 0) for s in steps)),
     }  # fmt: skip
 
 
 def timeline(
-    ledger: Ledger, model: str, raised: Sequence[Mapping[str, Any]], runs: Sequence[Record], known: Sequence[Record], served: Mapping[str, Mapping[str, Any]]
+    ledger: Ledger, model: str, raised: Sequence[Mapping[str, Any]], runs: Sequence[Record], known: Sequence[Record], served: Served
 ) -> list[dict[str, Any]]:
     """The model's entries of the audit log, in their order, each with its moment on the loop's own clock (a replay's differs from the wall's)."""
     by_alarm = {a["id"]: a for a in raised}
@@ -74,12 +81,13 @@ def timeline(
         for event in batch:
             told = _told(event, model, by_alarm, by_version, started, served)
             if told is not None:
-                found.append({"seq": event.seq, "kind": event.kind, "recorded": event.time, "actor": event.actor, "subject": event.subject.id, **told})
+                entry = {"seq": event.seq, "kind": event.kind, "recorded": event.time, "actor": event.actor, "subject": event.subject.id}
+                found.append({**entry, **told})
     return found
 
 
 def _told(
-    event: Event, model: str, by_alarm: Mapping[str, Any], by_version: Mapping[str, Record], started: Mapping[str, str], served: Mapping[str, Mapping[str, Any]]
+    event: Event, model: str, by_alarm: Mapping[str, Any], by_version: Mapping[str, Record], started: Mapping[str, str], served: Served
 ) -> dict[str, Any] | None:
     """When it was on the loop's clock and what it says; None if it is of another model."""
     body, kind = event.body, event.kind
@@ -95,13 +103,13 @@ def _told(
         if version is None:
             return None
         result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(body.get('reasons', []))}"
-        return {"at": started.get(version["run"], event.time), "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
+        return {"at": version["as_of"] or started.get(version["run"], event.time), "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
     if event.subject.id != model:
         return None
     return _deployed(event, model, by_version, served)
 
 
-def _deployed(event: Event, model: str, by_version: Mapping[str, Record], served: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _deployed(event: Event, model: str, by_version: Mapping[str, Record], served: Served) -> dict[str, Any]:
     body, name = event.body, event.kind.partition(".")[2]
     number = body.get("challenger") if name in ("shadow", "canary", "rejected") else body.get("champion")
     seen = served.get(str(number), {})

@@ -19,8 +19,8 @@ from treadle.core.errors import TreadleError
 from treadle.core.records import Record
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import packages
-from treadle.report.sums import BINS, DAY, FROZEN, LOOP, SPREAD, Day, Sums
 from treadle.report.summed import summed
+from treadle.report.sums import BINS, DAY, FROZEN, LOOP, SPREAD, Day, Sums
 from treadle.turn import load_version
 
 Known = tuple[Prediction, float]
@@ -94,7 +94,9 @@ def _held(task: Task, output: Sequence[float], truth: float) -> tuple[float, flo
 
 
 def _serve(served: dict[int, dict[str, Any]], prediction: Prediction) -> None:
-    entry = served.setdefault(prediction.version, {"answered": 0, "as_canary": 0, "first": prediction.moment, "first_canary": None, "first_champion": None})
+    entry = served.setdefault(
+        prediction.version, {"answered": 0, "as_canary": 0, "first": prediction.moment, "first_canary": None, "first_champion": None}
+    )
     entry["answered"] += 1
     entry["as_canary"] += prediction.variant == "canary"
     entry["last"] = prediction.moment

@@ -1,4 +1,7 @@
-"""From sums by day to what a page says: months, totals, and how sure one can be. Intervals resample whole days, since rows of a day share their luck."""
+"""From sums by day to what a page says: months, totals, and how sure one can be.
+
+Intervals resample whole days, since rows of one day share their luck (see `training.evaluate`).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ def _of_days(days: Sequence[Day], task: Task) -> dict[str, Any]:
     """Rows, and the metrics of the loop and of the frozen version on those of them that both can be scored on."""
     compared = sum(d.compared for d in days)
     found: dict[str, Any] = {
-        "rows": sum(d.rows for d in days), "compared": compared, "answering": sorted({n for d in days for n in d.answering}), "loop": {}, "frozen": {},
+        "rows": sum(d.rows for d in days), "compared": compared, "answering": sorted({n for d in days for n in d.answering}),
+        "loop": {}, "frozen": {},
     }  # fmt: skip
     if not compared:
         return found
@@ -91,7 +95,8 @@ def _difference(days: Sequence[Day], task: Task, seed: int) -> dict[str, Any]:
         for who in (LOOP, FROZEN):
             scored = np.stack([d.scored[who] if d.scored is not None else np.zeros((2, BINS)) for d in days]).astype(np.float32)
             whole.append(float(areas(scored[:, 0].sum(axis=0, dtype=np.float64), scored[:, 1].sum(axis=0, dtype=np.float64))))
-            resampled.append(areas((draws.astype(np.float32) @ scored[:, 0]).astype(np.float64), (draws.astype(np.float32) @ scored[:, 1]).astype(np.float64)))
+            negative, positive = (draws.astype(np.float32) @ scored[:, c] for c in (0, 1))
+            resampled.append(areas(negative.astype(np.float64), positive.astype(np.float64)))
         better["roc_auc"] = _interval(whole[LOOP] - whole[FROZEN], resampled[LOOP] - resampled[FROZEN], len(days))
     return {"better_by": better}
 

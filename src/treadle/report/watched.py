@@ -51,5 +51,5 @@ def _stability(ws: Workspace, records: Sequence[Record], known: Sequence[Record]
             found.append(None)
             continue
         recent = [*recent[-(WEEK - 1) :], sk.load({PREDICTION: stored})]
-        found.append(psi.score(reference, sk.rolling(recent, WEEK)[PREDICTION]).value)
+        found.append(psi.score(reference, sk.rolling(recent, WEEK)[PREDICTION]).value if len(recent) == WEEK else None)
     return found

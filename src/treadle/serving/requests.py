@@ -152,6 +152,6 @@ def fields_of(signature: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     """(request fields, features) of a package's signature."""
 
     def read(entries: Sequence[Mapping[str, Any]]) -> list[Field]:
-        return [Field(**{k: tuple(v) if k == "rule" else v for k, v in entry.items()}) for entry in entries]
+        return [Field(**{**entry, "rule": tuple(entry["rule"])}) for entry in entries]
 
     return read(signature["request"]), read(signature["features"])

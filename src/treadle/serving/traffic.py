@@ -35,9 +35,7 @@ class Decision:
     evidence: dict[str, Any]
 
 
-def decide(
-    stage: str, since: datetime, now: datetime, least: timedelta, least_outcomes: int, pairs: Sequence[Pair], failures: int = 0
-) -> Decision:
+def decide(stage: str, since: datetime, now: datetime, least: timedelta, least_outcomes: int, pairs: Sequence[Pair], failures: int = 0) -> Decision:
     """Decide about a challenger in 'shadow' or 'canary'.
 
     Args:
@@ -51,7 +49,9 @@ def decide(
         return Decision("reject", f"it failed to answer {failures} times", evidence)
     worse = evidence["blocks"] >= FEWEST_BLOCKS and evidence["better_by"] < 0 and evidence["p_worse"] <= ALPHA
     if len(pairs) >= least_outcomes and worse:
-        return Decision("reject", f"worse than the champion by {-evidence['better_by']:.4f} on {len(pairs):,} outcomes (p = {evidence['p_worse']:.3f})", evidence)
+        return Decision(
+            "reject", f"worse than the champion by {-evidence['better_by']:.4f} on {len(pairs):,} outcomes (p = {evidence['p_worse']:.3f})", evidence
+        )
     if now - since < least or len(pairs) < least_outcomes:
         return Decision("wait", f"{len(pairs):,} of {least_outcomes:,} outcomes, {(now - since) / timedelta(days=1):.1f} days", evidence)
     step = "canary" if stage == "shadow" else "promote"

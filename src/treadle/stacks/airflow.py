@@ -57,8 +57,6 @@ def compile_airflow(project_name: str, model_name: str, steps: Steps, folder: st
     ids: dict[str, str] = {}
     for name, inputs in steps:
         ids[name] = task_id(name)
-        if len(set(ids.values())) < len(ids):
-            raise UsageError(f"Two steps would be the task {ids[name]!r}.", hint="Rename one of the data sets or views.")
         # The one last step runs without --until: then the verdict decides the exit code, as on the command line.
         command = run if last == [name] else f"{run} --until {checked_step(name)}"
         # The space at the end keeps Airflow from taking a command that ends in .sh for the name of a template file.
@@ -71,5 +69,5 @@ def compile_airflow(project_name: str, model_name: str, steps: Steps, folder: st
 
 
 def task_id(step: str) -> str:
-    """A step's name as Airflow takes it: 'data:flights' is 'data__flights'."""
+    """A step's name as Airflow takes it: 'data:flights' is 'data__flights', which no name can be by itself."""
     return checked_step(step).replace(":", "__")

@@ -17,12 +17,12 @@ permissions:
 jobs:
   run:
     runs-on: ubuntu-latest
-    timeout-minutes: {minutes}
+    timeout-minutes: 60
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
         with:
-          python-version: "{python}"
+          python-version: "3.11"
       - name: Install
         run: |
           python -m pip install {install}
@@ -57,7 +57,7 @@ else:
 '''
 
 
-def compile_github(project_name: str, model_name: str, folder: str, install: str, *, python: str = "3.11", minutes: int = 60) -> str:
+def compile_github(project_name: str, model_name: str, folder: str, install: str) -> str:
     """The text of a workflow file.
 
     Args:
@@ -71,6 +71,6 @@ def compile_github(project_name: str, model_name: str, folder: str, install: str
         raise UsageError(f"{folder!r} leaves the repository.", hint="Name a folder inside it.")
     summary = SUMMARY.format(model=model).rstrip().replace("\n", "\n" + 10 * " ").replace(10 * " " + "\n", "\n")
     return WORKFLOW.format(
-        mark=MARK, model=model, minutes=int(minutes), python=checked_requirement(python), install=shlex.quote(checked_requirement(install)),
-        folder=shlex.quote(place), requirements=shlex.quote(f"{place}/requirements.txt"), summary=10 * " " + summary,
+        mark=MARK, model=model, install=shlex.quote(checked_requirement(install)), folder=shlex.quote(place),
+        requirements=shlex.quote(f"{place}/requirements.txt"), summary=10 * " " + summary,
     )  # fmt: skip

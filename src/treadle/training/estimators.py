@@ -33,12 +33,14 @@ FAMILIES = {
     ),
     "boosting": Family(
         "boosting", False, {"max_iter": 100, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0},
-        {"max_iter": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "max_leaf_nodes": [7, 15, 31, 63], "min_samples_leaf": [10, 20, 50, 100],
+        {"max_iter": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "max_leaf_nodes": [7, 15, 31, 63],
+         "min_samples_leaf": [10, 20, 50, 100],
          "l2_regularization": [0.0, 1.0, 10.0]},
     ),
     "lightgbm": Family(
         "lightgbm", False, {"n_estimators": 100, "learning_rate": 0.06, "num_leaves": 15, "min_child_samples": 20, "reg_lambda": 1.0},
-        {"n_estimators": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "num_leaves": [7, 15, 31, 63], "min_child_samples": [10, 20, 50, 100],
+        {"n_estimators": [60, 100, 150, 200], "learning_rate": (0.03, 0.2, "log"), "num_leaves": [7, 15, 31, 63],
+         "min_child_samples": [10, 20, 50, 100],
          "reg_lambda": [0.0, 1.0, 10.0]},
     ),
 }  # fmt: skip
@@ -66,7 +68,9 @@ def pipeline(candidate: Candidate, params: Mapping[str, Any], task: Task, number
         estimator = candidate.make(**params)
         if "random_state" in getattr(estimator, "get_params", dict)():
             estimator.set_params(random_state=seed)
-        return make_pipeline(estimator, numbers, categories, linear=not hasattr(estimator, "feature_importances_") and not _tree(estimator), task=task)
+        return make_pipeline(
+            estimator, numbers, categories, linear=not hasattr(estimator, "feature_importances_") and not _tree(estimator), task=task
+        )
     assert family is not None
     return make_pipeline(_estimator(candidate.family, dict(params), task, seed, threads), numbers, categories, linear=family.linear, task=task)
 

@@ -88,11 +88,21 @@ def compare(task: Task, truth: np.ndarray, model: np.ndarray, other: np.ndarray,
     worst, low, high = np.percentile(means, [5, 2.5, 97.5])
     # The bootstrap centred on no difference: how often does chance alone give as much?
     p = float((1 + np.sum(means - observed >= observed)) / (1 + len(means)))
-    return {"better_by": observed, "low": float(low), "high": float(high), "worst": float(worst), "p": p, "loss": "absolute error" if task == "regression" else "log loss"}
+    return {
+        "better_by": observed,
+        "low": float(low),
+        "high": float(high),
+        "worst": float(worst),
+        "p": p,
+        "loss": "absolute error" if task == "regression" else "log loss",
+    }
 
 
 def shuffled_labels(task: Task, truth: np.ndarray, output: np.ndarray, seed: int, shuffles: int = SHUFFLES) -> dict[str, float]:
-    """How often shuffled labels fit the predictions as well as the real ones (Ojala and Garriga 2010, "Permutation Tests for Studying Classifier Performance")."""
+    """How often shuffled labels fit the predictions as well as the real ones.
+
+    Source: Ojala and Garriga (2010), "Permutation Tests for Studying Classifier Performance".
+    """
     rng = np.random.default_rng(seed + 1)
     observed = row_loss(task, truth, output).mean()
     as_good = sum(row_loss(task, rng.permutation(truth), output).mean() <= observed + 1e-12 for _ in range(shuffles))

@@ -19,8 +19,8 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
         output: probabilities (n, classes), or (n, 1) predictions.
     """
     if task == "regression":
-        return np.abs(truth - output[:, 0])
-    return -np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0))
+        return np.asarray(np.abs(truth - output[:, 0]))
+    return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0)))
 
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

@@ -78,7 +78,7 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", message=".*did not converge.*")
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True, warn_independent_sampling=False))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True))
     for candidate in candidates:
         first = {**_first(candidate)}
         study.enqueue_trial({"family": candidate.family, **{f"{candidate.family}.{k}": v for k, v in first.items()}})
@@ -153,7 +153,9 @@ def _try(
     except (KeyboardInterrupt, TreadleError):
         raise
     except Exception as error:  # an estimator may raise anything on some settings; that is a failed trial, not a failed search
-        return Trial(number, candidate.family, params, "failed", None, losses, time.perf_counter() - begun, f"{type(error).__name__}: {str(error)[:300]}")
+        return Trial(
+            number, candidate.family, params, "failed", None, losses, time.perf_counter() - begun, f"{type(error).__name__}: {str(error)[:300]}"
+        )
     return Trial(number, candidate.family, params, "done", float(np.mean(losses)), losses, time.perf_counter() - begun)
 
 

@@ -43,7 +43,9 @@ def target_of(model: Model, rows: pl.DataFrame) -> Target:
     if distinct.len() < 2:
         raise DataError(f"The target {model.target!r} is constant: it is always {distinct[0]!r}.", where=where, hint="There is nothing to predict.")
     numeric = values.dtype.is_numeric()
-    task = model.task or ("binary" if distinct.len() == 2 else "regression" if numeric and (values.dtype.is_float() or distinct.len() > 20) else "multiclass")
+    task = model.task or (
+        "binary" if distinct.len() == 2 else "regression" if numeric and (values.dtype.is_float() or distinct.len() > 20) else "multiclass"
+    )
     if task == "regression":
         if not numeric:
             raise DataError(f"The target {model.target!r} holds {values.dtype}, not numbers.", where=where, hint="Use task='multiclass'.")

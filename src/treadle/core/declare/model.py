@@ -42,7 +42,10 @@ def at_random(test: float = 0.25, *, folds: int = 5) -> Split:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One family of models to try. `space` maps a parameter to a list of values or a (low, high[, 'log']) range; `make` builds an unfitted estimator."""
+    """One family of models to try.
+
+    `space` maps a parameter to a list of values or a (low, high[, 'log']) range; `make` builds an unfitted estimator.
+    """
 
     family: str
     space: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +53,12 @@ class Candidate:
 
 
 def candidate(family: str, make: Callable[..., Any] | None = None, **space: Any) -> Candidate:
-    """A family: 'logistic', 'forest', 'boosting', 'lightgbm', 'ridge', or your own name with `make`, a function that returns a scikit-learn estimator."""
+    """A family: 'logistic', 'forest', 'boosting', 'lightgbm', 'ridge', or your own name with `make`.
+
+    Args:
+        make: takes the parameters of `space` and returns an unfitted estimator that follows scikit-learn's API.
+        space: parameter to a list of values, or to a (low, high) or (low, high, 'log') range.
+    """
     return Candidate(family, space, make)
 
 
@@ -84,15 +92,16 @@ def beats_champion(alpha: float = 0.05) -> Gate:
 
 
 def no_worse_than_champion(margin: float = 0.005, alpha: float = 0.05) -> Gate:
-    """Not worse than the model in production by `margin` of the mean row loss or more, beyond chance (one-sided non-inferiority on the same test rows).
+    """Not worse than the model in production by `margin` of the mean row loss or more, beyond chance.
 
-    For retraining the same recipe on newer data: asking each time for an improvement beyond chance would keep an ageing model until it is clearly bad.
+    A one-sided test of non-inferiority on the same test rows, for retraining the same recipe on newer data: asking each time for an
+    improvement beyond chance would keep an ageing model until it is clearly bad.
     """
     return Gate("no_worse_than_champion", {"margin": margin, "alpha": alpha})
 
 
 def certain(width: float = 0.25) -> Gate:
-    """The 95 % interval of the primary metric is no wider than `width` (for regression: relative to the metric)."""
+    """The 95 % intervals of the primary metric and the accuracy are no wider than `width` (for regression: plus or minus that part of the metric)."""
     return Gate("certain", {"width": width})
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Literal
 
 from treadle.core.clock import span
-from treadle.core.declare.place import here
 from treadle.core.declare.model import Model
+from treadle.core.declare.place import here
 from treadle.core.errors import ProjectError, UsageError
 
 _NAMED = {"hour": "1h", "day": "1d", "week": "7d", "month": "30d", "quarter": "91d", "year": "365d"}
@@ -74,7 +74,10 @@ class Serve:
 
 @dataclass(frozen=True)
 class Retrain:
-    """When a retraining starts. `on` lists the kinds of alarm that start one, `at_most` limits how often; `every` starts one when none did for so long."""
+    """When a retraining starts.
+
+    `on` lists the kinds of alarm that start one, `at_most` limits how often, `every` starts one when none did for so long.
+    """
 
     at_most: Rate
     on: tuple[str, ...] = ("quality", "calibration")
@@ -90,7 +93,9 @@ def on_evidence(at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality
     """
     unknown = set(on) - {"quality", "calibration", "input", "prediction", "data_quality"}
     if unknown:
-        raise ProjectError(f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint="Use 'quality', 'calibration', 'input', 'prediction' or 'data_quality'.")
+        raise ProjectError(
+            f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint="Use 'quality', 'calibration', 'input', 'prediction' or 'data_quality'."
+        )
     return Retrain(rate(at_most), tuple(on), None if every is None else span(every))
 
 

@@ -96,10 +96,14 @@ class Project:
             aggregates = dict(features) if isinstance(features, Mapping) else {}
             columns = () if aggregates else names(features)
             if aggregates and (window is None or every is None):
-                raise ProjectError(f"View {view_name!r} aggregates without window= and every=.", where=place, hint="For example window='7d', every='1h'.")
+                raise ProjectError(
+                    f"View {view_name!r} aggregates without window= and every=.", where=place, hint="For example window='7d', every='1h'."
+                )
             for what, value in (("window", window), ("every", every)):
                 if value is not None and not length(value):
-                    raise ProjectError(f"View {view_name!r} has {what}={value!r}, which is no time.", where=place, hint="For example window='7d', every='1h'.")
+                    raise ProjectError(
+                        f"View {view_name!r} has {what}={value!r}, which is no time.", where=place, hint="For example window='7d', every='1h'."
+                    )
             if aggregates and not (source.known_time or source.event_time):
                 raise ProjectError(f"View {view_name!r} aggregates over {source.name!r}, which has no known_time or event_time.", where=place)
             if not aggregates and not columns:
@@ -161,7 +165,9 @@ class Project:
         features = [i.name if isinstance(i, Derived) else i for i in inputs] + [f for v in views for f in v.feature_names()]
         twice = next((f for i, f in enumerate(features) if f in features[:i]), None)
         if twice is not None:
-            raise ProjectError(f"Model {name!r} has two features named {twice!r}.", where=place, hint="Remove one, or give it another name in its view.")
+            raise ProjectError(
+                f"Model {name!r} has two features named {twice!r}.", where=place, hint="Remove one, or give it another name in its view."
+            )
         if views and not rows.event_time:
             raise ProjectError(f"Model {name!r} uses views, but data set {rows.name!r} declares no event_time.", where=rows.place)
         if split is not None and split.method == "time" and not rows.event_time:

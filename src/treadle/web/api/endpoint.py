@@ -1,11 +1,11 @@
 """An endpoint's routes: bytes to rows, rows to the endpoint, answers to bytes. Knows no server.
 
-    POST /predict            {"field": value, ...} or {"rows": [{...}, ...]}
-    POST /outcomes           {"prediction": id, "value": ..., "known_at": time} or {"outcomes": [...]}
-    GET  /predictions/ID     what was logged, with its outcomes
-    GET  /signature          the fields a row may have
-    GET  /health/live  /health/ready  /metrics
-    POST /reload             look at the deployment record now
+POST /predict            {"field": value, ...} or {"rows": [{...}, ...]}
+POST /outcomes           {"prediction": id, "value": ..., "known_at": time} or {"outcomes": [...]}
+GET  /predictions/ID     what was logged, with its outcomes
+GET  /signature          the fields a row may have
+GET  /health/live  /health/ready  /metrics
+POST /reload             look at the deployment record now
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Routes:
             if path == "/metrics":
                 return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal).encode()
             if path == "/":
-                return ok({"model": self._endpoint.model, "routes": [line.split()[:2] for line in (__doc__ or "").splitlines() if line.startswith("    ")]})
+                return ok(
+                    {"model": self._endpoint.model, "routes": [line.split()[:2] for line in (__doc__ or "").splitlines() if line.startswith("    ")]}
+                )
         if path == "/reload" and method == "POST":
             await self._reload()
             return ok({"status": "reloaded"})
