@@ -57,7 +57,14 @@ def main() -> None:
         sys.exit("wrk is needed: apt-get install wrk")
     if not (FOLDER / ".treadle").exists():
         sys.exit("run `make demo` first: its project is what is measured")
-    ws = open_workspace(FOLDER)
+    with tempfile.TemporaryDirectory() as temporary:  # a copy: the measured requests are no predictions of the project
+        copy = Path(temporary) / "flights"
+        shutil.copytree(FOLDER, copy)
+        measure(copy)
+
+
+def measure(folder: Path) -> None:
+    ws = open_workspace(folder)
     model = ws.model()
     deploy(ws, model)
     try:

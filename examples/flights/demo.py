@@ -32,19 +32,21 @@ def summary() -> None:
 
     ws = open_workspace(FOLDER)
     model = ws.model(MODEL)
-    told = collect(ws, model)
-    by_month = told["months"]
+    told = collect(ws, model)["production"]
+    months = [m for m in told["months"] if m["compared"] >= 100]
+    gain = told["totals"]["better_by"]["roc_auc"]
     print(f"\nAfter {time.perf_counter() - begun:.1f} s:\n")
-    print("  ROC-AUC by month   " + "  ".join(f"{m['month'][5:]:>6}" for m in by_month))
-    print("  frozen in March    " + "  ".join(f"{m['frozen']:6.3f}" for m in by_month))
-    print("  the loop           " + "  ".join(f"{m['loop']:6.3f}" for m in by_month))
+    print("  ROC-AUC by month   " + "  ".join(f"{m['month'][5:]:>5}" for m in months) + "    all")
+    for name, who in (("frozen", "frozen in March    "), ("loop", "the loop           ")):
+        print(f"  {who}" + "  ".join(f"{m[name]['roc_auc']:.3f}" for m in months) + f"  {told['totals'][name]['roc_auc']:.3f}")
+    print(f"  the loop is better by {gain['value']:.4f} (95 % interval {gain['low']:.4f} to {gain['high']:.4f}), on the same flights")
     made = versions.all_versions(MODEL, ws.ledger)
     promoted = sum(v["status"] in ("champion", "retired") for v in made)
     alarms = ws.ledger.find("alarm", {"model": MODEL})
     print(
         f"\n  {len(made)} versions trained, {promoted} of them promoted on evidence, {len(alarms)} alarms"
     )
-    prediction = told["example"]
+    prediction = told["example"]["id"]
     for line in (
         f"treadle -C {SHOWN} why {prediction}",
         f"treadle -C {SHOWN} models",

@@ -29,7 +29,8 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
     if found is None:
         raise NotFound(f"There is no prediction {id!r}.", hint="Prediction ids are in the answers of the endpoint and in the report.")
     version = versions.get(found.model, found.version, ledger)
-    names = _feature_names(version, read_blob)
+    signature = _signature(version, read_blob)
+    names = [f["name"] for f in signature["features"]]
     values = json.loads(found.features)
     outcomes = predictions.outcomes_of(id)
     return {
@@ -39,7 +40,7 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
             "as": found.variant, "output": _labelled(version, found.output), "microseconds": found.micros,
             "beside_it": {"version": found.other_version, "output": _labelled(version, found.other_output)} if found.other_version else None,
         },
-        "inputs": json.loads(found.inputs),
+        "inputs": _inputs(json.loads(found.inputs), signature),
         "features": dict(zip(names, values)) if len(names) == len(values) else values,
         "outcome": [{"value": o.value, "known": _moment(o.known), "source": o.source} for o in outcomes] or "not known yet",
         "version": {
@@ -112,11 +113,16 @@ def _data(ledger: Ledger, name: str, id: str) -> dict[str, Any]:
     }
 
 
-def _feature_names(version: Record, read_blob: Any) -> list[str]:
+def _signature(version: Record, read_blob: Any) -> dict[str, Any]:
     if read_blob is None:
-        return []
-    manifest = json.loads(read_blob(version["package"]["files"][packages.MANIFEST]))
-    return [f["name"] for f in manifest["signature"]["features"]]
+        return {"request": [], "features": []}
+    return dict(json.loads(read_blob(version["package"]["files"][packages.MANIFEST]))["signature"])
+
+
+def _inputs(inputs: dict[str, Any], signature: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller sent; moments, which are logged as microseconds, in words."""
+    moments = {f["name"] for f in signature["request"] if f["kind"] == "timestamp"}
+    return {name: _moment(value) if name in moments and value is not None else value for name, value in inputs.items()}
 
 
 def _labelled(version: Record, output: tuple[float, ...]) -> Mapping[str, float] | float | None:

@@ -171,6 +171,9 @@ class Runner:
         try:
             arguments = {**step.params, **step.extra, **{argument: outcome[source] for argument, source in step.inputs.items()}}
             value = self._executor.run(step.function, arguments, log=lines.append)
+            seconds = time.perf_counter() - begun
+            codec, data = results.dump(value)
+            address = self._put(data, again=found is not None)
         except BaseException as error:
             entry.update(status="failed", seconds=round(time.perf_counter() - begun, 4), error=str(error), log=lines[-200:])
             self._watch(Progress(step.name, "failed", entry["seconds"], str(error)))
@@ -180,9 +183,6 @@ class Runner:
             raise StepFailed(
                 f"{type(error).__name__}: {error}", where=f"step {step.name!r} of {scope}", hint=f"See: treadle runs {run_id}"
             ) from error
-        seconds = time.perf_counter() - begun
-        codec, data = results.dump(value)
-        address = self._blobs.put(data)
         entry.update(status="done", seconds=round(seconds, 4), address=address, log=lines[-200:])
         with self._ledger.transaction():
             self._ledger.put(plan.RESULT, key, {"step": step.name, "codec": codec, "address": address, "seconds": seconds, "run": run_id})
@@ -191,6 +191,17 @@ class Runner:
         outcome._stored[step.name] = (codec, address)
         outcome._loaded[step.name] = value
         self._watch(Progress(step.name, "done", seconds, why))
+
+    def _put(self, data: bytes, again: bool) -> str:
+        """Store a result. One computed `again` may have the address of its damaged self, which a store keeps as long as it is there."""
+        address = self._blobs.put(data)
+        if again:
+            try:
+                self._blobs.verify(address)
+            except Corrupt:
+                self._blobs.delete(address)
+                self._blobs.put(data)
+        return address
 
     def _usable(self, step: Step, found: Record) -> bool:
         try:

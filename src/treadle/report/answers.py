@@ -127,7 +127,8 @@ def _approved(d: Mapping[str, Any]) -> Answer:
     question = "Who approved it?"
     owner = d["project"]["owner"] or "nobody"
     if d["deployment"] is None:
-        reasons = "Its gates refused it, and only evidence can change that." if d["versions"] and not d["versions"][-1]["passed"] else "Nothing was deployed."
+        refused = d["versions"] and not d["versions"][-1]["passed"]
+        reasons = "Its gates refused it, and only evidence can change that." if refused else "Nothing was deployed."
         return _answer(question, "Nobody", "plain", [reasons, f"{owner} answers for the project."])
     champion = d["deployment"]["champion"]
     lines = []

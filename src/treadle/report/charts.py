@@ -81,11 +81,11 @@ def _blocks(blocks: Sequence[Mapping[str, Any]], name: str, marks: list[dict[str
 
 def _marks(d: Mapping[str, Any], since: int) -> list[dict[str, Any]]:
     """Alarms that had a retraining, and takeovers, as upright lines."""
-    found = [{"x": _second(a["raised"]), "kind": "alarm", "label": f"alarm: {a['kind']}"} for a in d["alarms"] if a["reaction"]]
+    found: list[dict[str, Any]] = [{"x": _second(a["raised"]), "kind": "alarm", "label": f"alarm: {a['kind']}"} for a in d["alarms"] if a["reaction"]]
     for entry in d["timeline"]:
         if entry["kind"] == "deployment.promoted":
             found.append({"x": _second(entry["at"]), "kind": "takeover", "label": f"version {entry['version']} takes over"})
-    return [mark for mark in found if mark["x"] >= since]
+    return [mark for mark in found if int(mark["x"]) >= since]
 
 
 def rolling(values: Sequence[float | None], weights: Sequence[float], width: int = SMOOTH) -> list[float | None]:

@@ -103,7 +103,8 @@ def _told(
         if version is None:
             return None
         result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(body.get('reasons', []))}"
-        return {"at": version["as_of"] or started.get(version["run"], event.time), "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
+        at = version["as_of"] or started.get(version["run"], event.time)
+        return {"at": at, "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
     if event.subject.id != model:
         return None
     return _deployed(event, model, by_version, served)

@@ -48,7 +48,7 @@ def write_report(ws: Workspace, model: Model, path: Path) -> Path:
 
 
 def render(collected: Mapping[str, Any], **console: Any) -> str:
-    """What was collected, as a page. The console hands in its own frame (`nav`, `nonce`); without one the page is a file that forbids every request."""
+    """What was collected, as a page. The console hands in its own frame (`nav`, `nonce`); without one the page forbids every request."""
     return template("report.html", **shown(collected), **console)
 
 
@@ -56,7 +56,8 @@ def shown(collected: Mapping[str, Any]) -> dict[str, Any]:
     """What the report's template asks for."""
     words, tone = state(collected)
     return {
-        "d": collected, "answers": answers(collected), "wheel": wheel(collected), "charts": charts(collected), "state": {"words": words, "tone": tone},
+        "d": collected, "answers": answers(collected), "wheel": wheel(collected), "charts": charts(collected),
+        "state": {"words": words, "tone": tone},
     }  # fmt: skip
 
 
@@ -69,8 +70,9 @@ def template(name: str, **values: Any) -> str:
 def environment() -> jinja2.Environment:
     """The pages' templates, with the filters that write numbers."""
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
-    )
+        loader=jinja2.FunctionLoader(_read), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+    )  # fmt: skip
     made.filters.update(FILTERS)
     made.globals["higher_is_better"] = HIGHER
     made.globals["styles"] = Markup("\n".join(_text(name) for name in STYLES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import cos, pi, sin
+from math import cos, hypot, pi, sin
 from typing import Any
 
 WIDTH, HEIGHT, RADIUS_X, RADIUS_Y = 640, 520, 243, 220
@@ -11,7 +11,7 @@ WIDTH, HEIGHT, RADIUS_X, RADIUS_Y = 640, 520, 243, 220
 
 def wheel(d: Mapping[str, Any]) -> dict[str, Any]:
     """Stations clockwise from the top: name, two lines, the section they lead to, position; and the arrows between them."""
-    stations = [{"name": name, "lines": lines, "href": href} for name, lines, href in _figures(d)]
+    stations: list[dict[str, Any]] = [{"name": name, "lines": lines, "href": href} for name, lines, href in _figures(d)]
     count = len(stations)
     for i, station in enumerate(stations):
         station["x"], station["y"] = _place(i / count)
@@ -19,13 +19,10 @@ def wheel(d: Mapping[str, Any]) -> dict[str, Any]:
     for i in range(count):
         x, y = _place((i + 0.5) / count)
         ahead_x, ahead_y = _place((i + 0.52) / count)
-        arrows.append({"x": x, "y": y, "dx": round(ahead_x - x, 3), "dy": round(ahead_y - y, 3)})
-    for arrow in arrows:
-        length = (arrow["dx"] ** 2 + arrow["dy"] ** 2) ** 0.5
-        ux, uy = arrow["dx"] / length, arrow["dy"] / length
-        x, y = arrow["x"], arrow["y"]
+        length = hypot(ahead_x - x, ahead_y - y)
+        ux, uy = (ahead_x - x) / length, (ahead_y - y) / length
         corners = [(x + 8 * ux, y + 8 * uy), (x - 6 * ux - 6 * uy, y - 6 * uy + 6 * ux), (x - 6 * ux + 6 * uy, y - 6 * uy - 6 * ux)]
-        arrow["points"] = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
+        arrows.append({"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)})
     turns = int(d["totals"]["trainings"])
     return {
         "width": WIDTH, "height": HEIGHT, "cx": WIDTH / 2, "cy": HEIGHT / 2, "rx": RADIUS_X, "ry": RADIUS_Y, "stations": stations, "arrows": arrows,
