@@ -79,6 +79,9 @@ late = project.model(
         tr.minute_of_day("scheduled_departure", tz=NEW_YORK), tr.weekday("scheduled_departure", tz=NEW_YORK),
     ],
     views=[weather, origin_record, carrier_record, dest_record, route_record],
+    candidates=[
+        tr.candidate("logistic"), tr.candidate("lightgbm"), tr.candidate("forest", n_estimators=[60], min_samples_leaf=[10, 40], max_features=["sqrt"]),
+    ],
     split=tr.by_time(test="14d"),
     slices=["carrier", "origin"],
     gates=[

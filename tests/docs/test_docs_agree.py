@@ -17,9 +17,7 @@ from treadle.governance.gates import GATES
 from treadle.web.api import endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(p for p in (ROOT / "examples").rglob("*.md") if ".treadle" not in p.parts)]
-)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(p for p in (ROOT / "examples").rglob("*.md") if ".treadle" not in p.parts)])
 
 
 def text(name: str) -> str:
@@ -59,7 +57,7 @@ def test_the_readme_lists_the_commands_there_are_each_with_its_own_words() -> No
     assert listed == {name: line for name, (_, line) in COMMANDS.items()}
 
 
-@pytest.mark.parametrize("page, heading", [("README.md", "### Exit codes"), ("docs/reference/cli.md", "## Exit codes")])
+@pytest.mark.parametrize(("page", "heading"), [("README.md", "### Exit codes"), ("docs/reference/cli.md", "## Exit codes")])
 def test_the_exit_codes_are_those_of_the_error_tree(page: str, heading: str) -> None:
     assert {int(cells[0]) for cells in rows(text(page), heading)} == exit_codes()
 
@@ -119,6 +117,16 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 def anchors(content: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", content, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.replace("`", "").lower()).replace(" ", "-") for h in headings}
+
+
+def test_the_declarations_of_the_guide_are_accepted() -> None:
+    names: dict[str, object] = {"__name__": "project"}
+    for block in re.findall(r"^```python\n(.*?)^```", text("docs/how-to/declare-a-project.md"), flags=re.DOTALL | re.MULTILINE):
+        exec(compile(block, "declare-a-project.md", "exec"), names)
+    project = names["project"]
+    assert isinstance(project, treadle.Project)
+    assert set(project.models) == set(project.serves) == set(project.watches) == {"late"}
+    assert len(project.views) == 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -52,7 +52,8 @@ def _promised(e: Mapping[str, Any]) -> list[str]:
     lines = [f"{metric(first['name'])} {number(first['model']['value'])} ({interval(first['model'])}) on {count(e['rows'])} rows no search has seen."]
     against = e["against"].get("baseline")
     if against:
-        lines.append(f"{against['loss'].capitalize()} {signed(-against['better_by'])} against {e['baseline']}.")
+        side = "lower" if against["better_by"] > 0 else "higher"
+        lines.append(f"{against['loss'].capitalize()} {number(abs(against['better_by']), 4)} {side} than the baseline's ({e['baseline']}).")
     return lines
 
 

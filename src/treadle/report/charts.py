@@ -28,9 +28,8 @@ def charts(d: Mapping[str, Any]) -> dict[str, Chart]:
     blocks = [b for b in d["blocks"] if b["excess"] is not None and b["matured"] >= LEAST_BLOCK]
     if len(blocks) > 2:
         found["excess"] = _blocks(blocks, "excess", _marks(d, _second(blocks[0]["start"])), zero=True)
-    moved = [b for b in d["blocks"] if b["psi"] is not None]
-    if len(moved) > 2:
-        found["psi"] = _blocks(moved, "psi", _marks(d, _second(moved[0]["start"])), zero=False)
+    if sum(b["psi"] is not None for b in blocks) > 2:
+        found["psi"] = _blocks(blocks, "psi", _marks(d, _second(blocks[0]["start"])), zero=False)
     curves = [e for e in d["evaluations"] if e["calibration"]]
     if curves:
         found["calibration"] = calibration(curves)

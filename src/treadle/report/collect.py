@@ -33,7 +33,8 @@ def _with_record(ws: Workspace, model: Model, known: Sequence[Record], earned: d
     runs = runs_of(model.name, ws.ledger)
     raised = alarms_of(model.name, ws.ledger)
     answered, with_outcome = ws.predictions.count(model.name)
-    served = earned["served"] if earned else {}
+    replayed = bool(ws.ledger.find("replay", {"model": model.name}, limit=1))
+    served = earned["served"] if earned and replayed else {}
     found: dict[str, Any] = {
         "made": iso(ws.clock.now()),
         "project": {"name": ws.project.name, "owner": ws.project.owner, "goal": ws.project.goal, "description": ws.project.description},

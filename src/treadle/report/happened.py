@@ -70,7 +70,11 @@ def trainings(runs: Sequence[Record]) -> dict[str, Any]:
 def timeline(
     ledger: Ledger, model: str, raised: Sequence[Mapping[str, Any]], runs: Sequence[Record], known: Sequence[Record], served: Served
 ) -> list[dict[str, Any]]:
-    """The model's entries of the audit log, in their order, each with its moment on the loop's own clock (a replay's differs from the wall's)."""
+    """The model's entries of the audit log, in their order, each with its moment on the loop's own clock.
+
+    Args:
+        served: when each version answered, if a replay was lived through, whose clock is not the wall's; else empty.
+    """
     by_alarm = {a["id"]: a for a in raised}
     by_version = {v.id: v for v in known}
     started = {r.id: r["started"] for r in runs}
@@ -103,7 +107,7 @@ def _told(
         if version is None:
             return None
         result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(body.get('reasons', []))}"
-        at = version["as_of"] or started.get(version["run"], event.time)
+        at = (version["as_of"] if served else "") or started.get(version["run"], event.time)
         return {"at": at, "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
     if event.subject.id != model:
         return None
@@ -116,7 +120,7 @@ def _deployed(event: Event, model: str, by_version: Mapping[str, Record], served
     seen = served.get(str(number), {})
     version = by_version.get(versions.version_id(model, int(number))) if number else None
     at = {"started": seen.get("first"), "canary": seen.get("first_canary"), "promoted": seen.get("first_champion"),
-          "shadow": version["as_of"] if version else None}.get(name) or event.time  # fmt: skip
+          "shadow": version["as_of"] if version and served else None}.get(name) or event.time  # fmt: skip
     says = {
         "started": f"version {number} began to answer",
         "shadow": f"version {number} runs in shadow: it answers beside the champion, unheard",

@@ -21,7 +21,9 @@ def number(value: Any, digits: int = 3) -> str:
     if value is None:
         return NONE
     size = abs(float(value))
-    if size and size < 10.0 ** -(digits + 1):
+    if size == 0:
+        return "0"
+    if size < 10.0 ** -(digits + 1):
         return f"{value:.3g}"
     return f"{value:,.{max(0, digits - (0 if size < 10 else 2 if size < 100 else 3))}f}"
 
@@ -92,7 +94,21 @@ def params(value: Any) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in dict(value).items()) or "as they come"
 
 
+def brief(value: Any) -> str:
+    """A nested value on one line.
+
+    >>> brief({"share": 0.2, "evidence": {"outcomes": 307}})
+    'share 0.2; evidence (outcomes 307)'
+    """
+    if isinstance(value, dict):
+        parts = [f"{words(k)} ({brief(v)})" if isinstance(v, dict) else f"{words(k)} {brief(v)}" for k, v in value.items() if v not in ("", None)]
+        return "; ".join(parts) or NONE
+    if isinstance(value, list | tuple):
+        return ", ".join(map(brief, value)) or NONE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 FILTERS = {
     "number": number, "signed": signed, "count": count, "percent": percent, "interval": interval, "seconds": seconds, "day": day, "moment": moment,
-    "metric": metric, "words": words, "params": params,
+    "metric": metric, "words": words, "params": params, "brief": brief,
 }  # fmt: skip

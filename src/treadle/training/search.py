@@ -78,7 +78,9 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", message=".*did not converge.*")
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True))
+    guided = optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True, warn_independent_sampling=False)
+    blind = optuna.samplers.RandomSampler(seed=seed)
+    study = optuna.create_study(sampler=guided)
     for candidate in candidates:
         first = {**_first(candidate)}
         study.enqueue_trial({"family": candidate.family, **{f"{candidate.family}.{k}": v for k, v in first.items()}})
@@ -97,7 +99,9 @@ def search(
         name = repr((family, sorted(params.items())))
         if name in tried:  # the same fit again would tell nothing new
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            study.sampler = blind  # TPE would propose the best one of a short list again and again
             continue
+        study.sampler = guided
         tried.add(name)
         said: list[tuple[np.ndarray, np.ndarray]] = []
         trial = _try(len(done), by_name[family], params, task, frame, truth, folds, numbers, categories, seed, threads, best_by_fold, said)
@@ -175,7 +179,7 @@ def _suggest(trial: Any, candidate: Candidate) -> dict[str, Any]:
     params = {}
     for name, space in _space(candidate).items():
         key = f"{candidate.family}.{name}"
-        if isinstance(space, tuple) and len(space) in (2, 3) and all(isinstance(v, int | float) for v in space[:2]):
+        if _is_range(space):
             low, high, log = space[0], space[1], len(space) == 3 and space[2] == "log"
             integer = isinstance(low, int) and isinstance(high, int)
             params[name] = trial.suggest_int(key, low, high, log=log) if integer else trial.suggest_float(key, low, high, log=log)
@@ -190,14 +194,22 @@ def _suggest(trial: Any, candidate: Candidate) -> dict[str, Any]:
     return params
 
 
+def _is_range(space: Any) -> bool:
+    """(low, high) or (low, high, 'log'); any other tuple is a list of values."""
+    return (
+        isinstance(space, tuple) and (len(space) == 2 or (len(space) == 3 and space[2] == "log"))
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in space[:2])
+    )  # fmt: skip
+
+
 def _exhausted(candidates: tuple[Candidate, ...]) -> int | None:
     """How many settings there are in all, if they can be counted."""
     total = 0
     for candidate in candidates:
         size = 1
         for space in _space(candidate).values():
-            if isinstance(space, tuple):
+            if _is_range(space):
                 return None
-            size *= len(space) if isinstance(space, list) else 1
+            size *= len(space) if isinstance(space, list | tuple) else 1
         total += size
     return total

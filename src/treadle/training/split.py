@@ -41,6 +41,8 @@ def split(model: Model, rows: pl.DataFrame, target: Target, as_of: datetime | No
     usable = pl.col(TARGET).is_not_null()
     if as_of is not None and rows[KNOWN].null_count() < rows.height:
         usable &= pl.col(KNOWN) <= as_of
+    if model.split.method == "time":
+        usable &= pl.col(MOMENT).is_not_null() & pl.col(KNOWN).is_not_null()  # when they were known cannot be said
     index = rows.select(pl.arg_where(usable)).to_series().to_numpy()
     if len(index) < 2 * FEWEST:
         raise DataError(f"Only {len(index)} rows have a known {model.target!r}.", where=f"model {model.name!r}", hint="At least 20 are needed.")

@@ -32,10 +32,10 @@
     }] } };
   }
 
-  function series(s) {
+  function series(s, gaps) {
     var line = s.style.indexOf("line") >= 0 || s.style.indexOf("dashed") >= 0, ink = colour(s.color);
     return {
-      label: s.label, stroke: ink, width: line ? 2 : 0, spanGaps: true, dash: s.style.indexOf("dashed") >= 0 ? [6, 4] : undefined,
+      label: s.label, stroke: ink, width: line ? 2 : 0, spanGaps: gaps, dash: s.style.indexOf("dashed") >= 0 ? [6, 4] : undefined,
       paths: line ? undefined : function () { return null; },
       points: { show: s.style.indexOf("points") >= 0, size: line ? 7 : 4, fill: ink, stroke: ink, width: 0 },
       value: function (u, v) { return v === null || v === undefined ? "–" : v.toFixed(3); }
@@ -72,7 +72,7 @@
         stroke: ink, grid: grid, ticks: grid, font: "12px system-ui, sans-serif", size: 52,
         values: function (u, at) { var n = at.length > 1 ? digits(at[at.length - 1] - at[0]) : 2; return at.map(function (v) { return v.toFixed(n); }); }
       }],
-      series: [{ value: function (u, v) { return v === null ? "" : chart.time ? (chart.unit === "month" ? month : day)(utc(v)) : v.toFixed(3); } }].concat(chart.series.map(series)),
+      series: [{ value: function (u, v) { return v === null ? "" : chart.time ? (chart.unit === "month" ? month : day)(utc(v)) : v.toFixed(3); } }].concat(chart.series.map(function (s) { return series(s, !chart.time || chart.unit === "month"); })),
       hooks: { setCursor: [function (u) {
         var i = u.cursor.idx, told = u.root.parentNode.nextElementSibling;
         if (!told || !told.classList.contains("told")) return;
