@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ pytest.register_assert_rewrite("treadle.testing")
 
 from treadle.assemble import Workspace, open_workspace  # noqa: E402
 from treadle.data.write_project import write_blank  # noqa: E402
+from treadle.serving.endpoint import Loaded  # noqa: E402
 
 # No deadlines: a shared machine is slow at times. In CI the same examples each time: a red build must mean a changed program.
 settings.register_profile("treadle", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -24,3 +26,61 @@ def tiny(tmp_path: Path) -> Workspace:
     folder = tmp_path / "tiny"
     write_blank(folder, "tiny")
     return open_workspace(folder)
+
+
+@pytest.fixture(scope="session")
+def make_loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Loaded]:
+    """Packaged versions of a small model that predicts `late`, as a server opens them: `make_loaded(number, wrong=False)`.
+
+    A request has distance (0 to 6000, required), seats (a whole number), carrier, wet, zone and at; hour is derived from at; x and word are looked
+    up in view `last` by zone. `wrong` fits it to the opposite of the truth.
+    """
+    import numpy as np
+    import polars as pl
+    from sklearn.linear_model import LogisticRegression
+
+    from treadle.backends.onnx_format import OnnxFormat
+    from treadle.training.encoding import make_pipeline
+
+    made: dict[tuple[int, bool], Loaded] = {}
+
+    def make(number: int = 1, wrong: bool = False) -> Loaded:
+        if (number, wrong) in made:
+            return made[number, wrong]
+        rng = np.random.default_rng(number)
+        n = 300
+        frame = pl.DataFrame(
+            {
+                "distance": rng.uniform(0, 6000, n), "seats": rng.integers(1, 300, n).astype(float), "wet": rng.integers(0, 2, n).astype(float),
+                "at_hour": rng.integers(0, 24, n).astype(float), "x": np.where(rng.uniform(size=n) < 0.2, np.nan, rng.normal(size=n)),
+                "carrier": rng.choice(["UA", "AA", ""], n), "word": rng.choice(["calm", "storm", ""], n),
+            }
+        )  # fmt: skip
+        p = 1 / (1 + np.exp(-(frame["x"].fill_nan(0).to_numpy() + frame["wet"].to_numpy() + frame["distance"].to_numpy() / 3000 - 1.5)))
+        truth = (rng.uniform(size=n) < p).astype(int)
+        numbers, categories = ["distance", "seats", "wet", "at_hour", "x"], ["carrier", "word"]
+        pipeline = make_pipeline(LogisticRegression(), numbers, categories, linear=True, task="binary").fit(frame, 1 - truth if wrong else truth)
+        folder = tmp_path_factory.mktemp("package")
+        info = OnnxFormat().save(pipeline, folder)
+
+        def field(name: str, kind: str, **says: object) -> dict[str, object]:
+            return {"name": name, "kind": kind, "rule": [], **says}
+
+        request = [
+            field("distance", "number", nullable=False, ge=0, le=6000), field("seats", "integer", ge=1), field("carrier", "category"),
+            field("wet", "boolean"), field("zone", "integer"), field("at", "timestamp"),
+        ]  # fmt: skip
+        features = [
+            *(field(name, "number") for name in ("distance", "seats", "wet")), field("carrier", "category"),
+            field("at_hour", "number", source="derived", rule=["hour", "at", "America/New_York"]),
+            field("x", "number", source="view", view="last"), field("word", "category", source="view", view="last"),
+        ]  # fmt: skip
+        manifest = {
+            "task": "binary", "labels": ["in time", "late"], "signature": {"request": request, "features": features}, "moment": "at", "model": info,
+            "views": {"last": {"entity": ["zone"], "features": ["x", "word"]}}, "files": [p.name for p in folder.iterdir()],
+        }  # fmt: skip
+        loaded = made[number, wrong] = Loaded(folder, manifest, {"onnx": OnnxFormat}, number)
+        loaded.fitted = pipeline  # type: ignore[attr-defined]
+        return loaded
+
+    return make

@@ -80,7 +80,9 @@ late = project.model(
     ],
     views=[weather, origin_record, carrier_record, dest_record, route_record],
     candidates=[
-        tr.candidate("logistic"), tr.candidate("lightgbm"), tr.candidate("forest", n_estimators=[60], min_samples_leaf=[10, 40], max_features=["sqrt"]),
+        tr.candidate("logistic"),
+        tr.candidate("boosting", max_iter=[100], learning_rate=(0.05, 0.15, "log"), max_leaf_nodes=[7, 15, 31], min_samples_leaf=[50, 100, 200]),
+        tr.candidate("lightgbm", n_estimators=[100], learning_rate=(0.05, 0.15, "log"), num_leaves=[7, 15, 31], min_child_samples=[50, 100, 200]),
     ],
     split=tr.by_time(test="14d"),
     slices=["carrier", "origin"],

@@ -47,10 +47,13 @@ def deploy(
     """
     chosen = versions.get(model.name, number, ws.ledger) if number is not None else _newest(ws, model)
     deployed = promote.deployment(model.name, ws.ledger)
-    if deployed is None or deployed["champion"] != chosen["number"]:
+    changes = deployed is None or deployed["champion"] != chosen["number"]
+    if changes or (model.views and running_endpoint(ws, model.name) is None):
         outcome = _features(ws, model, chosen)
-        prove(ws, model, chosen, outcome, tell)
+        if changes:
+            prove(ws, model, chosen, outcome, tell)
         fill_online(ws, model, outcome, at or ws.clock.now(), tell)
+    if changes:
         if deployed is None:
             promote.first(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
             tell(f"version {chosen['number']} answers")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
+from treadle.core.declare.model import Task
 from treadle.training.losses import auc, calibration, metrics, row_loss
 
 rows = st.lists(
@@ -38,7 +39,8 @@ def test_the_other_metrics_of_a_binary_task_are_those_of_scikit_learn(rows: list
     if weights.sum() == 0:
         return
     output, weights = np.column_stack([1 - score, score]), weights.astype(float)
-    ours = {name: metric(truth, output, weights) for name, metric in metrics("binary").items() if name != "roc_auc"}
+    ours = {name: float(metric(truth, output, weights[None, :])[0]) for name, metric in metrics("binary").items()}
+    assert repr(ours["roc_auc"]) == repr(auc(truth, score, weights))
     clipped = np.clip(output, 1e-6, 1 - 1e-6)
     assert ours["log_loss"] == pytest.approx(theirs.log_loss(truth, clipped, sample_weight=weights, labels=[0, 1]), abs=1e-5)
     assert ours["brier"] == pytest.approx(theirs.brier_score_loss(truth, score, sample_weight=weights, pos_label=1), abs=1e-12)
@@ -50,13 +52,27 @@ def test_the_metrics_of_a_number_are_those_of_scikit_learn(rows: list[tuple[floa
     truth, guess, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     if weights.sum() == 0:
         return
-    ours = {name: metric(truth, guess[:, None], weights) for name, metric in metrics("regression").items()}
+    ours = {name: float(metric(truth, guess[:, None], weights[None, :])[0]) for name, metric in metrics("regression").items()}
     assert ours["mae"] == pytest.approx(theirs.mean_absolute_error(truth, guess, sample_weight=weights), abs=1e-9)
     assert ours["rmse"] == pytest.approx(theirs.root_mean_squared_error(truth, guess, sample_weight=weights), abs=1e-9)
     seen = truth[weights > 0]
     if np.ptp(seen) > 1e-3:
         assert ours["r2"] == pytest.approx(theirs.r2_score(truth, guess, sample_weight=weights), rel=1e-6, abs=1e-6)
-    assert np.isnan(metrics("regression")["r2"](np.ones(3), np.zeros((3, 1)), np.ones(3)))
+    assert np.isnan(metrics("regression")["r2"](np.full(3, 0.1), np.zeros((3, 1)), np.ones((1, 3)))[0])
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_many_weightings_at_once_give_what_each_gives_alone(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=50) if task == "regression" else rng.integers(0, 2, 50)
+    output = rng.normal(size=(50, 1)) if task == "regression" else rng.dirichlet([1, 1], 50)
+    weights = rng.integers(0, 3, (150, 50)).astype(float)
+    weights[7] = 0
+    for name, metric in metrics(task).items():
+        together = metric(truth, output, weights)
+        assert together.shape == (150,)
+        assert np.isnan(together[7]), name
+        assert np.allclose(together, [metric(truth, output, w[None, :])[0] for w in weights], equal_nan=True), name
 
 
 def test_one_wrong_row_is_bad_but_not_infinitely_bad() -> None:

@@ -179,7 +179,8 @@ def status(ctx: click.Context, json_: bool) -> None:
         return
     show.say(f"{ws.project.name}: {ws.project.goal or 'no goal said'} (owner: {ws.project.owner or 'nobody said'})")
     for s in said:
-        show.say(f"\n{s['model']}: {s['versions']} versions" + (f", the newest is {s['newest']}" if s["newest"] else ""))
+        newest = f", the newest is {s['newest']}" if s["newest"] else ""
+        show.say(f"\n{s['model']}: {s['versions']} version{'' if s['versions'] == 1 else 's'}{newest}")
         if s["champion"] is not None:
             challenger = f", version {s['challenger']} in {s['stage']}" if s["challenger"] else ""
             show.say(f"  champion: version {s['champion']}{challenger}; endpoint: {s['endpoint'] or 'not running'}")

@@ -68,6 +68,7 @@ def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: boo
     champion = versions.get(declared.name, deployed["champion"], ws.ledger) if deployed else None
     cause = {"kind": "person", "id": "", "text": f"treadle run by {ws.actor}"}
     if plan:
+        champion = None if already(ws, declared, as_of=moment) is not None else champion  # a version that stands is not judged again
         steps = ws.runner().plan(
             f"{ws.project.name}.{declared.name}", build(ws, declared, as_of=moment, settings=None, champion=champion, cause=cause)
         )

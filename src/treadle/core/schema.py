@@ -19,7 +19,6 @@ class Column:
         ge, le: bounds, both inclusive, for numbers and integers.
         isin: the only values allowed.
         unique: whether a value may appear once only.
-        personal: whether it says something about a person (masked in reports).
         unit, description: for people.
     """
 
@@ -29,7 +28,6 @@ class Column:
     le: float | None = None
     isin: tuple[Any, ...] | None = None
     unique: bool = False
-    personal: bool = False
     unit: str = ""
     description: str = ""
 

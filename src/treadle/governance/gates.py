@@ -8,6 +8,7 @@ from typing import Any
 
 from treadle.core.declare.model import Gate
 from treadle.core.errors import ProjectError
+from treadle.training.losses import HIGHER_IS_BETTER
 
 Evaluation = Mapping[str, Any]
 
@@ -146,16 +147,18 @@ def _calibrated(options: Mapping[str, Any], e: Evaluation) -> Finding:
 
 def _every_slice(options: Mapping[str, Any], e: Evaluation) -> Finding:
     judged = [s for s in e["slices"] if s["rows"] >= options["rows"] and s.get("high") is not None]
-    bad = [s for s in judged if s["high"] < options["at_least"]]
+    # What counts as weak depends on the metric; the doubtful end of the interval decides, so that a small slice is not condemned by chance.
+    higher = e["primary"] in HIGHER_IS_BETTER
+    bad = [s for s in judged if (s["high"] < options["at_least"] if higher else s["low"] > options["at_least"])]
     if not bad:
         return Finding(
             "every_slice", True, f"all {len(judged)} slices of {options['rows']}+ rows may reach {options['at_least']:g}", {"judged": len(judged)}
         )
-    worst = min(bad, key=lambda s: s["high"])
+    worst = min(bad, key=lambda s: s["high"] if higher else -s["low"])
     return Finding(
         "every_slice", False,
         f"weak on {worst['column']} = {worst['value']}: {worst['metric']} {worst['value_of_metric']:.3f} "
-        f"(at best {worst['high']:.3f}) on {worst['rows']:,} rows, "
+        f"(at best {worst['high' if higher else 'low']:.3f}) on {worst['rows']:,} rows, "
         f"{options['at_least']:g} is asked for" + (f"; and on {len(bad) - 1} more slices" if len(bad) > 1 else ""),
         {"slices": [f"{s['column']}={s['value']}" for s in bad]},
     )  # fmt: skip

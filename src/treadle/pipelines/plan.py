@@ -64,6 +64,10 @@ def reason(step: str, now: Ingredients, ledger: Ledger, scope: str) -> str:
 
 
 def _short(name: str) -> str:
+    if name.startswith("treadle:"):
+        return f"Treadle itself ({name[8:]})"
+    if name.startswith("module:"):
+        return f"module {name[7:]}"
     module, _, last = name.rpartition(".")
     return f"{last} in {module.rpartition('.')[2]}" if module else last
 

@@ -30,9 +30,11 @@ def first(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str) 
 
 
 def challenge(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
-    """Put a version beside the champion, unheard. Raises Conflict when another challenger is there."""
+    """Put a version beside the champion, unheard. Raises Conflict when another challenger is there or it is the champion itself."""
     now = _required(model, ledger)
     _eligible(model, number, ledger)
+    if number == now["champion"]:
+        raise Conflict(f"Version {number} of {model!r} is the champion.", hint="Choose another version.")
     if now["challenger"] is not None:
         raise Conflict(f"Version {now['challenger']} of {model!r} is already challenging.", hint="Wait for its verdict, or reject it.")
     body = {**now.body, "challenger": number, "stage": "shadow", "share": 0.0, "since": iso(clock.now())}

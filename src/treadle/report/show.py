@@ -54,7 +54,7 @@ def seconds(value: Any) -> str:
     """A length of time, in its own unit.
 
     >>> seconds(8.0975), seconds(0.034), seconds(92), seconds(7300), seconds(2 * 86400)
-    ('8.1 s', '34 ms', '1 min 32 s', '2 h 2 min', '2 d')
+    ('8.1 s', '34 ms', '1 min 32 s', '2 h 1 min', '2 d')
     """
     if value is None:
         return NONE
@@ -62,10 +62,11 @@ def seconds(value: Any) -> str:
         return f"{value * 1000:.0f} ms"
     if value < 60:
         return f"{value:.1f} s"
-    if value < 3600:
-        return f"{value // 60:.0f} min {value % 60:.0f} s"
-    if value < 86400:
-        return f"{value // 3600:.0f} h {value % 3600 // 60:.0f} min"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{value / 86400:.3g} d"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from treadle.core.clock import iso
 from treadle.core.declare.model import Task
 from treadle.core.records import Record
-from treadle.report.sums import BINS, DAY, FROZEN, LOOP, Day, Sums
+from treadle.report.sums import BINS, FROZEN, LOOP, Day, Sums, date_of
 
 REPLICATES, LEAST_DAYS = 400, 5
 WHO = {"loop": LOOP, "frozen": FROZEN}
@@ -27,15 +27,16 @@ def summed(sums: Sums, first: Record, problem: str, seed: int) -> dict[str, Any]
     compared = [d for d in days.values() if d.compared]
     months: dict[str, list[Day]] = {}
     for number, day in days.items():
-        months.setdefault(_iso(number * DAY)[:7], []).append(day)
+        months.setdefault(date_of(number)[:7], []).append(day)
+    every = np.sum(list(sums.scored.values()), axis=0) if sums.scored else None
     loss = "mae" if task == "regression" else "log_loss"
     return {
         "frozen": int(first["number"]), "primary": "roc_auc" if task == "binary" else loss, "loss": loss, "problem": problem,
         "rows": sum(d.rows for d in days.values()), "matured": sum(d.matured for d in days.values()), "compared": sum(d.compared for d in compared),
         "served": {str(n): _moments(s) for n, s in sorted(sums.served.items())},
         "days": [_of_day(number, day) for number, day in days.items()],
-        "months": [{"month": month, **_of_days(inside, task)} for month, inside in months.items()],
-        "totals": {**_of_days(compared, task), **_difference(compared, task, seed), "days": len(compared)} if compared else None,
+        "months": [{"month": month, **_of_days(inside, task, sums.scored.get(month))} for month, inside in months.items()],
+        "totals": {**_of_days(compared, task, every), **_difference(compared, task, every, seed), "days": len(compared)} if compared else None,
         "constant": _constant(list(sums.classes.values())),
         "example": {"id": sums.example.id, "version": sums.example.version, "moment": _iso(sums.example.moment)} if sums.example else None,
     }  # fmt: skip
@@ -57,12 +58,12 @@ def areas(negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
 def _of_day(number: int, day: Day) -> dict[str, Any]:
     known = day.matured or None
     return {
-        "day": _iso(number * DAY)[:10], "rows": day.rows, "matured": day.matured, "predicted": day.predicted / known if known else None,
+        "day": date_of(number), "rows": day.rows, "matured": day.matured, "predicted": day.predicted / known if known else None,
         "observed": day.observed / known if known else None,
     }  # fmt: skip
 
 
-def _of_days(days: Sequence[Day], task: Task) -> dict[str, Any]:
+def _of_days(days: Sequence[Day], task: Task, scored: np.ndarray | None) -> dict[str, Any]:
     """Rows, and the metrics of the loop and of the frozen version on those of them that both can be scored on."""
     compared = sum(d.compared for d in days)
     found: dict[str, Any] = {
@@ -72,15 +73,14 @@ def _of_days(days: Sequence[Day], task: Task) -> dict[str, Any]:
     if not compared:
         return found
     loss = sum((d.loss for d in days), np.zeros(2)) / compared
-    counts = sum((d.scored for d in days if d.scored is not None), np.zeros((2, 2, BINS)))
     for name, who in WHO.items():
-        if task == "binary":
-            found[name]["roc_auc"] = float(areas(counts[who, 0], counts[who, 1]))
+        if scored is not None:
+            found[name]["roc_auc"] = _area(scored, who)
         found[name]["mae" if task == "regression" else "log_loss"] = float(loss[who])
     return found
 
 
-def _difference(days: Sequence[Day], task: Task, seed: int) -> dict[str, Any]:
+def _difference(days: Sequence[Day], task: Task, every: np.ndarray | None, seed: int) -> dict[str, Any]:
     """By how much the loop is better, positive is better, with 95 % intervals over resampled days (None with too few days)."""
     rows = np.array([d.compared for d in days], dtype=np.float64)
     losses = np.stack([d.loss for d in days])
@@ -90,15 +90,18 @@ def _difference(days: Sequence[Day], task: Task, seed: int) -> dict[str, Any]:
     means = (draws @ losses) / totals[:, None]
     observed = losses.sum(axis=0) / rows.sum()
     better: dict[str, Any] = {name: _interval(float(observed[FROZEN] - observed[LOOP]), means[:, FROZEN] - means[:, LOOP], len(days))}
-    if task == "binary":
-        whole, resampled = [], []
+    if every is not None:
+        resampled = []
         for who in (LOOP, FROZEN):
             scored = np.stack([d.scored[who] if d.scored is not None else np.zeros((2, BINS)) for d in days]).astype(np.float32)
-            whole.append(float(areas(scored[:, 0].sum(axis=0, dtype=np.float64), scored[:, 1].sum(axis=0, dtype=np.float64))))
             negative, positive = (draws.astype(np.float32) @ scored[:, c] for c in (0, 1))
             resampled.append(areas(negative.astype(np.float64), positive.astype(np.float64)))
-        better["roc_auc"] = _interval(whole[LOOP] - whole[FROZEN], resampled[LOOP] - resampled[FROZEN], len(days))
+        better["roc_auc"] = _interval(_area(every, LOOP) - _area(every, FROZEN), resampled[LOOP] - resampled[FROZEN], len(days))
     return {"better_by": better}
+
+
+def _area(scored: np.ndarray, who: int) -> float:
+    return float(areas(scored[who, 0].astype(np.float64), scored[who, 1].astype(np.float64)))
 
 
 def _interval(value: float, replicates: np.ndarray, days: int) -> dict[str, Any]:

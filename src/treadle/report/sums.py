@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from treadle.ports.predictions import Prediction
 
 DAY = 86_400_000_000  # microseconds
-BINS, SPREAD = 2048, 12.0  # scores are counted by log odds from -SPREAD to SPREAD
+SPREAD = 12.0  # scores are counted by log odds from -SPREAD to SPREAD
+FINE, BINS = 65_536, 2_048  # in so many bins of equal width by month, and by day
 LOOP, FROZEN = 0, 1
 
 
@@ -30,9 +32,15 @@ class Day:
 
 @dataclass
 class Sums:
-    """What is kept of the log."""
+    """What is kept of the log. `scored` is by month as a day's is, in fine bins."""
 
     days: dict[int, Day] = field(default_factory=dict)
     served: dict[int, dict[str, Any]] = field(default_factory=dict)
+    scored: dict[str, np.ndarray] = field(default_factory=dict)
     classes: dict[int, int] = field(default_factory=dict)
     example: Prediction | None = None
+
+
+def date_of(day: int) -> str:
+    """The ISO date of a day counted from 1970."""
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -120,20 +121,6 @@ def _text(value: Any) -> str:
     raise _Bad(f"must be text, not {_shown(value)}")
 
 
-def moment(value: Any) -> int:
-    """ISO 8601 text (UTC unless it says otherwise) or seconds since 1970, as microseconds since 1970."""
-    if isinstance(value, str):
-        try:
-            parsed = datetime.fromisoformat(value)
-        except ValueError:
-            raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}") from None
-        parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-        return micros(parsed)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 2e11:
-        return int(value * MICROS)
-    raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
-
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -141,6 +128,24 @@ def micros(moment: datetime) -> int:
     """Microseconds since 1970 UTC, exactly (a float of seconds would round)."""
     since = moment - _EPOCH
     return (since.days * 86400 + since.seconds) * MICROS + since.microseconds
+
+
+# A day from both ends of the calendar, so that a moment has a date in every time zone.
+_FIRST, _LAST = micros(datetime(1, 1, 2, tzinfo=UTC)), micros(datetime(9999, 12, 30, tzinfo=UTC))
+
+
+def moment(value: Any) -> int:
+    """ISO 8601 text (UTC unless it says otherwise) or seconds since 1970, as microseconds since 1970."""
+    found: int | None = None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            parsed = datetime.fromisoformat(value)
+            found = micros(parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e12:
+        found = int(value * MICROS)
+    if found is None or not _FIRST <= found <= _LAST:
+        raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
+    return found
 
 
 def _shown(value: Any) -> str:

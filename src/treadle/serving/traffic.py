@@ -55,7 +55,10 @@ def decide(stage: str, since: datetime, now: datetime, least: timedelta, least_o
     if now - since < least or len(pairs) < least_outcomes:
         return Decision("wait", f"{len(pairs):,} of {least_outcomes:,} outcomes, {(now - since) / timedelta(days=1):.1f} days", evidence)
     step = "canary" if stage == "shadow" else "promote"
-    return Decision(step, f"not worse than the champion (better by {evidence['better_by']:+.4f}) on {len(pairs):,} outcomes", evidence)
+    lower = evidence["better_by"] >= 0
+    difference = f"its loss is {abs(evidence['better_by']):.4f} {'lower' if lower else 'higher'}"
+    reason = difference if lower else f"no evidence that it is worse: {difference}"
+    return Decision(step, f"{reason} than the champion's on {len(pairs):,} outcomes", evidence)
 
 
 def compare(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -86,11 +86,11 @@ def _mean(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
 
 def _r2(truth: np.ndarray, output: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=1)
+    near = truth - truth.mean()  # else values far from zero with a small spread would lose it to rounding
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = weights @ truth / total
-        spread = weights @ truth**2 / total - mean**2
+        spread = weights @ near**2 / total - (weights @ near / total) ** 2
         error = weights @ (truth - output[:, 0]) ** 2 / total
-        return np.where(spread > 1e-12 * np.maximum(1.0, mean**2), 1 - error / spread, np.nan)
+        return np.where(spread > 1e-18 * np.max(truth**2), 1 - error / spread, np.nan)
 
 
 def calibration(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> tuple[float, list[dict[str, float]]]:

@@ -78,7 +78,7 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", message=".*did not converge.*")
-    guided = optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True, warn_independent_sampling=False)
+    guided = optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True)
     blind = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(sampler=guided)
     for candidate in candidates:

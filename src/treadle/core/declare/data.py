@@ -65,14 +65,14 @@ def integer(
     return Column("integer", nullable=nullable, ge=ge, le=le, unique=unique, unit=unit, description=description)
 
 
-def category(*, isin: tuple[Any, ...] | None = None, nullable: bool = False, personal: bool = False, description: str = "") -> Column:
+def category(*, isin: tuple[Any, ...] | None = None, nullable: bool = False, description: str = "") -> Column:
     """A column of text with few different values; `isin` lists the only ones allowed."""
-    return Column("category", nullable=nullable, isin=isin, personal=personal, description=description)
+    return Column("category", nullable=nullable, isin=isin, description=description)
 
 
-def text(*, nullable: bool = False, unique: bool = False, personal: bool = False, description: str = "") -> Column:
+def text(*, nullable: bool = False, unique: bool = False, description: str = "") -> Column:
     """A column of free text."""
-    return Column("text", nullable=nullable, unique=unique, personal=personal, description=description)
+    return Column("text", nullable=nullable, unique=unique, description=description)
 
 
 def boolean(*, nullable: bool = False, description: str = "") -> Column:

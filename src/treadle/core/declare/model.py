@@ -91,13 +91,13 @@ def beats_champion(alpha: float = 0.05) -> Gate:
     return Gate("beats_champion", {"alpha": alpha})
 
 
-def no_worse_than_champion(margin: float = 0.005, alpha: float = 0.05) -> Gate:
+def no_worse_than_champion(margin: float = 0.005) -> Gate:
     """Not worse than the model in production by `margin` of the mean row loss or more, beyond chance.
 
     A one-sided test of non-inferiority on the same test rows, for retraining the same recipe on newer data: asking each time for an
     improvement beyond chance would keep an ageing model until it is clearly bad.
     """
-    return Gate("no_worse_than_champion", {"margin": margin, "alpha": alpha})
+    return Gate("no_worse_than_champion", {"margin": margin})
 
 
 def certain(width: float = 0.25) -> Gate:
@@ -106,12 +106,15 @@ def certain(width: float = 0.25) -> Gate:
 
 
 def calibrated(at_most: float = 0.05) -> Gate:
-    """Expected calibration error on the test rows is at most this (classification)."""
+    """Expected calibration error on the test rows is at most this (binary models; others pass)."""
     return Gate("calibrated", {"at_most": at_most})
 
 
 def every_slice(at_least: float, *, rows: int = 200) -> Gate:
-    """On every declared slice of at least `rows` test rows, the upper end of the metric's 95 % interval reaches `at_least`."""
+    """On every declared slice of at least `rows` test rows, the better end of the metric's 95 % interval reaches `at_least`.
+
+    For metrics where less is better (log loss of several classes, mean absolute error) it must not be above it.
+    """
     return Gate("every_slice", {"at_least": at_least, "rows": rows})
 
 

@@ -25,6 +25,10 @@ from treadle.serving.journal import Journal
 from treadle.serving.requests import moment
 
 JSON = "application/json"
+ROUTES = [
+    "POST /predict", "POST /outcomes", "GET /predictions/ID", "GET /signature", "GET /health/live", "GET /health/ready",
+    "GET /metrics", "POST /reload",
+]  # fmt: skip
 LARGEST_BODY = 16 * 1024 * 1024
 MOST_ROWS = 10_000
 _decode = msgspec.json.Decoder().decode
@@ -74,9 +78,7 @@ class Routes:
             if path == "/metrics":
                 return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal).encode()
             if path == "/":
-                return ok(
-                    {"model": self._endpoint.model, "routes": [line.split()[:2] for line in (__doc__ or "").splitlines() if line.startswith("    ")]}
-                )
+                return ok({"model": self._endpoint.model, "routes": ROUTES})
         if path == "/reload" and method == "POST":
             await self._reload()
             return ok({"status": "reloaded"})
