@@ -43,7 +43,11 @@ def requests_a_second(url: str, body: str) -> float:
         script.flush()
         for seconds in (1, SECONDS):
             done = subprocess.run(
-                ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", script.name, url], capture_output=True, text=True, check=True, timeout=60
+                ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", script.name, url],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
             )
     if "Non-2xx" in done.stdout:
         sys.exit(f"some requests failed:\n{done.stdout}")
@@ -81,7 +85,10 @@ def measure(folder: Path) -> None:
         numbers, categories = feature_columns(rows)
         i = rows.height // 2
         features = {f["name"]: rows[i, f["name"]] for f in outcome["signature"]["features"] if f["source"] == "view"}
-        row = {**request_of(source.row(i, named=True), [f["name"] for f in outcome["signature"]["request"]]), **{k: v for k, v in features.items() if v is not None}}
+        row = {
+            **request_of(source.row(i, named=True), [f["name"] for f in outcome["signature"]["request"]]),
+            **{k: v for k, v in features.items() if v is not None},
+        }
         served = endpoint.predict(row)["probability"]
         frame = rows[i : i + 1].select(numbers + categories)
         native = float(trained["pipeline"].predict_proba(frame)[0, 1])
@@ -103,7 +110,7 @@ def measure(folder: Path) -> None:
             hello.wait()
     finally:
         stop(ws, model.name)
-    print(f"endpoint: validation, 5 feature views looked up, model, prediction log   {treadle:10,.0f} requests/s, {CONNECTIONS} connections, one process")
+    print(f"endpoint: validation, 5 feature views looked up, model, prediction log   {treadle:10,.0f} requests/s, {CONNECTIONS} connections")
     print(f"bare server, constant answer                                             {bare:10,.0f} requests/s")
     print(f"the fitted scikit-learn pipeline alone, in process, one row              {in_process:10,.0f} calls/CPU s")
     print(f"endpoint / bare server {treadle / bare:.2f}    endpoint / pipeline alone {treadle / in_process:.1f}")

@@ -41,15 +41,16 @@ def alarms_of(model: str, ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def retrainings_of(runs: Sequence[Record], known: Sequence[Record]) -> list[dict[str, Any]]:
-    """What each retraining an alarm started has cost, and what came of it."""
+    """What each retraining that an alarm or the calendar started has cost, and what came of it."""
     made = {v["run"]: v for v in known}
     found = []
     for run in runs:
-        if run["cause"].get("kind") != alarms.KIND:
+        if run["cause"].get("kind") not in (alarms.KIND, "schedule"):
             continue
+        alarm = run["cause"]["id"] if run["cause"]["kind"] == alarms.KIND else ""
         version = made.get(run.id)
         found.append({
-            "run": run.id, "alarm": run["cause"]["id"], "started": run["started"], "status": run["status"], "seconds": seconds_of(run),
+            "run": run.id, "alarm": alarm, "because": run["cause"]["kind"], "started": run["started"], "status": run["status"], "seconds": seconds_of(run),
             "version": int(version["number"]) if version else None, "passed": version["verdict"]["passed"] if version else None,
             "now": version["status"] if version else "", "reasons": version["verdict"]["reasons"] if version else [run.get("error", "")],
             "trained_rows": version["trained_rows"] if version else None,
