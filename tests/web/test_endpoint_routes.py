@@ -295,7 +295,7 @@ class Protocol:
 
 @pytest.mark.parametrize(
     ("length", "body", "expected"),
-    [(str(LARGEST_BODY + 1), b"{}", 413), ("9" * 5_000, b"{}", 413), ("-1", b"{}", 413), (None, b"x" * (LARGEST_BODY + 1), 413), ("2", b"{}", 422)],
+    [(str(LARGEST_BODY + 1), b"{}", 413), ("many", b"{}", 413), ("-1", b"{}", 413), (None, b"x" * (LARGEST_BODY + 1), 413), ("2", b"{}", 422)],
 )
 def test_a_body_that_is_too_large_is_413_and_is_not_read(tiny: Any, make_loaded: Callable[..., Loaded], length: str | None, body: bytes, expected: int) -> None:
     from treadle.web.server import Server

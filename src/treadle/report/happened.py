@@ -50,7 +50,8 @@ def retrainings_of(runs: Sequence[Record], known: Sequence[Record]) -> list[dict
         alarm = run["cause"]["id"] if run["cause"]["kind"] == alarms.KIND else ""
         version = made.get(run.id)
         found.append({
-            "run": run.id, "alarm": alarm, "because": run["cause"]["kind"], "started": run["started"], "status": run["status"], "seconds": seconds_of(run),
+            "run": run.id, "alarm": alarm, "because": run["cause"]["kind"], "started": run["started"], "status": run["status"],
+            "seconds": seconds_of(run),
             "version": int(version["number"]) if version else None, "passed": version["verdict"]["passed"] if version else None,
             "now": version["status"] if version else "", "reasons": version["verdict"]["reasons"] if version else [run.get("error", "")],
             "trained_rows": version["trained_rows"] if version else None,

@@ -10,15 +10,19 @@ from treadle.assemble import Workspace
 from treadle.core.errors import Conflict, UsageError
 from treadle.serving.address import port_free
 from treadle.web.app import make_app
+from treadle.web.leave import leave
 
 
 def serve(ws: Workspace, host: str = "127.0.0.1", port: int = 8800) -> None:
-    """Serve the console until SIGTERM or SIGINT. Raises UsageError for a host that is not this machine alone, Conflict when the port is taken."""
+    """Serve the console until SIGTERM or SIGINT, then end the process.
+
+    Raises UsageError for a host that is not this machine alone, Conflict when the port is taken."""
     if not _loopback(host):
         raise UsageError(f"The console does not listen on {host!r}.", hint="It has no log-in, so it answers on 127.0.0.1 only.")
     if not port_free(host, port):
         raise Conflict(f"Port {port} on {host} is in use.", hint="Stop what listens there, or give another one with --port.")
     asyncio.run(_run(ws, host, port))
+    leave()
 
 
 async def _run(ws: Workspace, host: str, port: int) -> None:

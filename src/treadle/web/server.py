@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from treadle.assemble import Workspace, formats
 from treadle.core.clock import iso
@@ -24,6 +24,7 @@ from treadle.serving.endpoint import Endpoint, Loaded, Traffic
 from treadle.serving.journal import Journal
 from treadle.settings import read_settings
 from treadle.web.api.endpoint import LARGEST_BODY, Routes, ok
+from treadle.web.leave import leave
 
 KIND = "endpoint"
 POLL = 0.5  # seconds between looks at the deployment record
@@ -85,7 +86,7 @@ class Server:
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         headers = scope.headers
         length = headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length) > LARGEST_BODY):
+        if length is not None and (not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > LARGEST_BODY):
             status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
         else:
             content = await protocol() if scope.method == "POST" else b""
@@ -127,7 +128,7 @@ class Server:
                 _log.exception("the deployment record could not be read")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m treadle.web.server", description=__doc__)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--model", required=True)
@@ -143,9 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
         asyncio.run(server.run())
     except TreadleError as error:
         print(f"treadle: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        leave(error.exit_code)
+    leave()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
