@@ -401,7 +401,7 @@ def _register(
         "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
         "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
         "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken},
-        "gates": digest(declaration(model)["gates"]),
+        "features": {v.name: digest(declared_view(v))[:12] for v in model.views}, "gates": digest(declaration(model)["gates"]),
         "run": run.id if run else "",
         "code": code_state(ws.folder), "environment": environment(),
         "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,

@@ -50,6 +50,7 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
         "trained": {
             "rows": version["trained_rows"], "until": version["trained_to"], "knowing_what_was_known_at": version["as_of"] or "all there was",
             "data": [_data(ledger, name, data) for name, data in version["data"].items()], "split": version["split"],
+            "feature_versions": version.get("features", {}),
             "environment": version["environment"], "code": version["code"] or "not in a git repository",
         },
         "evidence": {
