@@ -70,6 +70,15 @@ route_record = project.view(
     "route_record", source=flights, entity=("origin", "dest"), window="28d", every="1d", features={"route_late": pl.col("late").mean()}
 )
 
+
+
+def one_tree(max_depth: int, min_samples_leaf: int) -> object:
+    """A single decision tree: any estimator that follows scikit-learn's API can be a family of its own."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    return DecisionTreeClassifier(max_depth=max_depth, min_samples_leaf=min_samples_leaf)
+
+
 late = project.model(
     "late-arrival",
     rows=flights,
@@ -81,7 +90,7 @@ late = project.model(
     views=[weather, origin_record, carrier_record, dest_record, route_record],
     candidates=[
         tr.candidate("logistic"),
-        tr.candidate("boosting", max_iter=[100], learning_rate=(0.05, 0.15, "log"), max_leaf_nodes=[7, 15, 31], min_samples_leaf=[50, 100, 200]),
+        tr.candidate("tree", one_tree, max_depth=[5, 7, 9], min_samples_leaf=[100, 300]),
         tr.candidate("lightgbm", n_estimators=[100], learning_rate=(0.05, 0.15, "log"), num_leaves=[7, 15, 31], min_child_samples=[50, 100, 200]),
     ],
     split=tr.by_time(test="14d"),

@@ -132,6 +132,18 @@ def fill_online(ws: Workspace, model: Model, outcome: Outcome, moment: datetime,
     return material
 
 
+def refresh(ws: Workspace, model: Model) -> int:
+    """Bring the online store of a deployed model up to now: read the data again where it changed, write what is newer. Returns how many values were.
+
+    Values that are there are never taken away or replaced by older ones, so requests may be answered meanwhile.
+    """
+    deployed = promote.deployment(model.name, ws.ledger)
+    if deployed is None or not model.views:
+        return 0
+    outcome = _features(ws, model, versions.get(model.name, int(deployed["champion"]), ws.ledger))
+    return Materialiser(ws.online, view_histories(ws, model, outcome)).fill(ws.clock.now())
+
+
 def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], None] = lambda line: None) -> Record:
     """Start the endpoint's process and wait until it answers; the record of one that runs is returned as it is."""
     running = running_endpoint(ws, model.name)

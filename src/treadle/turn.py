@@ -24,7 +24,7 @@ from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.features import Derived
 from treadle.core.declare.model import Candidate, Model
-from treadle.core.errors import CannotConvert, Conflict, Refused
+from treadle.core.errors import CannotConvert, Conflict, Corrupt, NotFound, Refused
 from treadle.core.records import Record, Ref
 from treadle.data import sources, versions
 from treadle.features import history as histories
@@ -119,7 +119,7 @@ def build(
     steps["package"] = Step(
         "package", _package, {"rows": "rows", "trained": "train", "signature": "signature"},
         {"learning": plain(learning), "as_of": time_cut, "name": model.name, "watch": plain(_watch_params(ws, model))},
-        {**live, "ws": ws}, holds=lambda package: all(ws.blobs.exists(a) for a in package["files"].values()),
+        {**live, "ws": ws}, holds=lambda package: all(_whole(ws, a) for a in package["files"].values()),
     )  # fmt: skip
     steps["register"] = Step(
         "register", _register,
@@ -137,9 +137,21 @@ def data_step(ws: Workspace, dataset: Dataset) -> Step:
     return Step(
         f"data:{dataset.name}", _version, {}, {"source": known, "declaration": declared_dataset(dataset)},
         {"dataset": dataset, "folder": ws.folder, "ws": ws}, [function] if function else [],
-        holds=lambda v: ws.tables.exists(v["address"]) and ws.ledger.get(versions.KIND, versions.Version(**v).id) is not None,
+        holds=lambda v: _whole(ws, v["address"]) and ws.ledger.get(versions.KIND, versions.Version(**v).id) is not None,
         cached=known is not None,
     )  # fmt: skip
+
+
+def _whole(ws: Workspace, address: str) -> bool:
+    """Whether the bytes behind an address are there and are still what was written; damaged ones are removed, so that they are written anew."""
+    try:
+        ws.blobs.verify(address)
+    except NotFound:
+        return False
+    except Corrupt:
+        ws.blobs.delete(address)
+        return False
+    return True
 
 
 def view_step(ws: Workspace, view: View) -> Step:

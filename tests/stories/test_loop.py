@@ -230,3 +230,32 @@ def test_one_cause_starts_one_run_however_often_and_from_wherever_it_is_looked_a
         step(other, other.model())
     assert len([r for r in ws.ledger.find("run") if r["cause"]["kind"] == "alarm"]) == count
     assert len({a.id for a in open_alarms(model.name, ws.ledger)}) == len(open_alarms(model.name, ws.ledger))
+
+
+def test_a_watch_brings_the_online_store_up_to_what_is_known_now(folder: Path) -> None:
+    from treadle.deploy import refresh
+
+    ws = trained(folder)
+    model = ws.model()
+    stop(ws, model.name)
+    before = ws.online.newest("shop_record")
+    ws.clock = ReplayClock(parse_time("2024-02-20T12:00:00Z"))
+    assert refresh(ws, model) == 2
+    after = ws.online.newest("shop_record")
+    assert before is not None
+    assert after is not None
+    assert before < after <= int(parse_time("2024-02-20T12:00:00Z").timestamp() * 1e6)
+    assert refresh(ws, model) == 0
+
+
+def test_a_damaged_table_is_read_from_its_source_again(folder: Path) -> None:
+    ws = open_workspace(folder)
+    model = ws.model()
+    cause = {"kind": "person", "id": "", "text": "test"}
+    first = turn(ws, model, cause=cause, as_of=parse_time(TRAINED), until="signature")
+    table = ws.blobs.path(first["data:orders"]["address"])
+    table.chmod(0o644)
+    table.write_bytes(table.read_bytes()[:-100] + bytes(100))
+    again = turn(ws, model, cause=cause, as_of=parse_time(TRAINED), until="signature")
+    assert "data:orders" not in again.reused
+    ws.blobs.verify(again["data:orders"]["address"])

@@ -70,8 +70,12 @@ def replay(ctx: click.Context, model: str, start: str | None, end: str | None, s
 @click.option("--json", "json_", is_flag=True, help="Print the open alarms as JSON.")
 @click.pass_context
 def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: bool) -> None:
-    """Judge what the endpoint answered: drift, quality, calibration. Raise alarms, and react to them as the project says."""
+    """Judge what the endpoint answered: drift, quality, calibration. Raise alarms, and react to them as the project says.
+
+    Each look first reads the data again where they changed, and brings the feature values the endpoint looks up to what is known now.
+    """
     from treadle.core.errors import ProjectError
+    from treadle.deploy import refresh
     from treadle.monitoring import alarms
     from treadle.reactions import step
 
@@ -80,6 +84,9 @@ def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: boo
     if ws.watch_of(declared) is None:
         raise ProjectError(f"The project does not watch model {declared.name!r}.", where=declared.place, hint="Add: project.watch(model)")
     while True:
+        written = refresh(ws, declared)
+        if written and not json_:
+            show.say(f"{written:,} newer feature values in the online store")
         did = step(ws, declared, (lambda line: None) if json_ else show.say)
         if not follow:
             break

@@ -211,6 +211,8 @@ class Project:
         """Declare what is watched and what evidence may start. See `Watch`."""
         place = here()
         self._own(model, place)
+        if length(every) <= timedelta(0):
+            raise ProjectError(f"every={every!r} is not a length of time above zero.", where=place, hint="For example '1d'.")
         declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place)
         return _add(self.watches, model.name, declared, "watch of model", place)
 
