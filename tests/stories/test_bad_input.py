@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -15,12 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-_spec = importlib.util.spec_from_file_location("stories_cli", Path(__file__).with_name("cli.py"))
-assert _spec is not None
-assert _spec.loader is not None
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
-treadle = cli.treadle
+from treadle.testing.command import treadle
 
 pytestmark = pytest.mark.story
 

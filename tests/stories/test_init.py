@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,12 +10,7 @@ import polars as pl
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-_spec = importlib.util.spec_from_file_location("stories_cli", Path(__file__).with_name("cli.py"))
-assert _spec is not None
-assert _spec.loader is not None
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
-treadle = cli.treadle
+from treadle.testing.command import treadle
 
 pytestmark = pytest.mark.story
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -24,14 +23,8 @@ from treadle.monitoring.alarms import open_alarms
 from treadle.reactions import rollout, step
 from treadle.registry import promote, versions
 from treadle.replay import replay
+from treadle.testing.command import treadle
 from treadle.turn import turn
-
-_spec = importlib.util.spec_from_file_location("stories_cli", Path(__file__).with_name("cli.py"))
-assert _spec is not None
-assert _spec.loader is not None
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
-treadle = cli.treadle
 
 pytestmark = pytest.mark.story
 
