@@ -21,7 +21,8 @@ from treadle.deploy import deploy, running_endpoint, stop
 from treadle.features.parity import request_of
 from treadle.registry import versions
 from treadle.serving.address import free_port
-from treadle.turn import feature_columns, turn
+from treadle.steps import feature_columns
+from treadle.turn import turn
 
 FOLDER = Path(__file__).parents[1] / "examples" / "flights"
 CONNECTIONS, SECONDS = 64, 5

@@ -5,41 +5,27 @@ Each is a step of a pipeline (`pipelines.run`), so what has not changed is not d
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from treadle import steps as work
 from treadle.assemble import Workspace, code_state, formats
 from treadle.core.canonical import digest, plain
-from treadle.core.clock import iso, parse_time
+from treadle.core.clock import iso
 from treadle.core.declare.data import Dataset, View
-from treadle.core.declare.features import Derived
-from treadle.core.declare.model import Candidate, Model
-from treadle.core.errors import CannotConvert, Conflict, Corrupt, NotFound, Refused
-from treadle.core.records import Record, Ref
+from treadle.core.declare.model import Model
+from treadle.core.errors import Corrupt, NotFound
+from treadle.core.records import Record
 from treadle.data import sources, versions
-from treadle.features import history as histories
-from treadle.features import rows as feature_rows
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Outcome, mark_interrupted
-from treadle.ports.ledger import Ledger
 from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.serving.endpoint import Loaded
-
-PARITY_ROWS = 2_000
-PARITY = 1e-5
-ENVIRONMENT = ("treadle", "numpy", "polars", "scikit-learn", "lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "skops", "optuna")
 
 
 def turn(
@@ -75,9 +61,9 @@ def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Re
     if not planned["package"]["fresh"]:
         return None
     package = results.load("json", ws.blobs.get(planned["package"]["address"]))
-    data = {d.name: results.load("json", ws.blobs.get(planned[f"data:{d.name}"]["address"])) for d in _datasets(model)}
+    data = {d.name: results.load("json", ws.blobs.get(planned[f"data:{d.name}"]["address"])) for d in work.datasets_of(model)}
     wanted = {name: versions.Version(**v).id for name, v in data.items()}
-    gates_now = digest(declaration(model)["gates"])
+    gates_now = digest(work.declaration(model)["gates"])
     for version in registry.all_versions(model.name, ws.ledger):
         if version["package"]["digest"] == package["digest"] and version["data"] == wanted and version["gates"] == gates_now:
             return version
@@ -89,42 +75,47 @@ def build(
 ) -> list[Step]:
     """The steps of one turn."""
     steps: dict[str, Step] = {}
-    for dataset in _datasets(model):
+    for dataset in work.datasets_of(model):
         steps[f"data:{dataset.name}"] = data_step(ws, dataset)
     for view in model.views:
         steps[f"view:{view.name}"] = view_step(ws, view)
     view_inputs = {f"view_{i}": f"view:{v.name}" for i, v in enumerate(model.views)}
-    declared = declaration(model)
+    declared = work.declaration(model)
     shape = {"inputs": declared["inputs"], "views": declared["views"], "target": model.target, "slices": model.slices}
     time_cut = iso(as_of) if as_of else ""
     learning = {k: declared[k] for k in ("task", "positive", "candidates", "split", "trials", "seed", "target")}
     live = {"model": model}
     sources_of_rows = {"version": f"data:{model.rows.name}", **view_inputs}
-    steps["rows"] = Step("rows", _rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
-    steps["signature"] = Step("signature", _signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
+    steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
+    steps["signature"] = Step("signature", work.model_signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     makers = [c.make for c in model.candidates if c.make is not None]
     steps["train"] = Step(
-        "train", _train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
+        "train", work.train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
         {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}"}, makers,
     )  # fmt: skip
-    steps["settings"] = Step("settings", _settings, {"trained": "train"})
+    steps["settings"] = Step("settings", work.trained_settings, {"trained": "train"})
     steps["evaluate"] = Step(
-        "evaluate", _evaluate, {"rows": "rows", "trained": "train", "signature": "signature"},
+        "evaluate", work.evaluate_model, {"rows": "rows", "trained": "train", "signature": "signature"},
         {"learning": plain(learning), "as_of": time_cut, "champion": champion["package"]["digest"] if champion else ""},
         {**live, "ledger": ws.ledger, "load_champion": (lambda: load_version(ws, champion)) if champion else None},
     )  # fmt: skip
     steps["verdict"] = Step(
-        "verdict", _verdict, {"evaluation": "evaluate"}, {"gates": declared["gates"]}, dict(live), [g.function for g in model.gates if g.function]
+        "verdict",
+        work.reach_verdict,
+        {"evaluation": "evaluate"},
+        {"gates": declared["gates"]},
+        dict(live),
+        [g.function for g in model.gates if g.function],
     )
     steps["package"] = Step(
-        "package", _package, {"rows": "rows", "trained": "train", "signature": "signature"},
-        {"learning": plain(learning), "as_of": time_cut, "name": model.name, "watch": plain(_watch_params(ws, model))},
+        "package", work.make_package, {"rows": "rows", "trained": "train", "signature": "signature"},
+        {"learning": plain(learning), "as_of": time_cut, "name": model.name, "watch": plain(work.watch_params(ws, model))},
         {**live, "ws": ws}, holds=lambda package: all(_whole(ws, a) for a in package["files"].values()),
     )  # fmt: skip
     steps["register"] = Step(
-        "register", _register,
+        "register", work.register,
         {"package": "package", "evaluation": "evaluate", "verdict": "verdict", "trained": "settings",
-         **{f"version_{i}": f"data:{d.name}" for i, d in enumerate(_datasets(model))}},
+         **{f"version_{i}": f"data:{d.name}" for i, d in enumerate(work.datasets_of(model))}},
         {"as_of": time_cut}, {**live, "ws": ws, "cause": dict(cause)}, cached=False,
     )  # fmt: skip
     return list(steps.values())
@@ -135,7 +126,7 @@ def data_step(ws: Workspace, dataset: Dataset) -> Step:
     known = sources.fingerprint(dataset, ws.folder)
     function = dataset.source.function
     return Step(
-        f"data:{dataset.name}", _version, {}, {"source": known, "declaration": declared_dataset(dataset)},
+        f"data:{dataset.name}", work.take_version, {}, {"source": known, "declaration": work.declared_dataset(dataset)},
         {"dataset": dataset, "folder": ws.folder, "ws": ws}, [function] if function else [],
         holds=lambda v: _whole(ws, v["address"]) and ws.ledger.get(versions.KIND, versions.Version(**v).id) is not None,
         cached=known is not None,
@@ -157,7 +148,7 @@ def _whole(ws: Workspace, address: str) -> bool:
 def view_step(ws: Workspace, view: View) -> Step:
     """The step that computes a view's history."""
     return Step(
-        f"view:{view.name}", _history, {"version": f"data:{view.source.name}"}, {"declaration": declared_view(view)},
+        f"view:{view.name}", work.view_history, {"version": f"data:{view.source.name}"}, {"declaration": work.declared_view(view)},
         {"view": view, "tables": ws.tables}, [view.function] if view.function else [],
     )  # fmt: skip
 
@@ -171,306 +162,3 @@ def load_version(ws: Workspace, record: Record) -> Loaded:
     """A registered version, opened and verified, ready to answer."""
     folder, manifest = packages.open_package(record["package"], ws.blobs, ws.shelf)
     return Loaded(folder, manifest, formats(), int(record["number"]))
-
-
-# The declarations as JSON: what a step's key says of them.
-
-
-def declaration(model: Model) -> dict[str, Any]:
-    """What a model declares, as JSON values."""
-    return {
-        "inputs": [plain(i) if isinstance(i, Derived) else i for i in model.inputs],
-        "views": [v.name for v in model.views],
-        "target": model.target, "task": model.task, "positive": model.positive,
-        "candidates": [[c.family, plain(dict(c.space))] for c in model.candidates],
-        "split": plain(model.split), "slices": list(model.slices), "trials": model.trials, "seed": model.seed,
-        "gates": [[g.name, plain(dict(g.options))] for g in model.gates],
-    }  # fmt: skip
-
-
-def declared_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What a data set declares, as JSON values."""
-    contract = dataset.contract
-    return {
-        "key": list(dataset.key), "event_time": dataset.event_time, "known_time": dataset.known_time,
-        "source": [dataset.source.kind, dataset.source.path, plain(dict(dataset.source.options))],
-        "exclude": {sentence: _expression(e) for sentence, e in dataset.exclude.items()},
-        "columns": plain(dict(contract.columns)) if contract else {},
-        "rules": {sentence: _expression(e) for sentence, e in contract.rules.items()} if contract else {},
-        "at_most": contract.at_most if contract else None,
-    }  # fmt: skip
-
-
-def declared_view(view: View) -> dict[str, Any]:
-    """What a view declares, as JSON values."""
-    return {
-        "source": view.source.name, "entity": list(view.entity), "features": list(view.features),
-        "aggregates": {name: _expression(e) for name, e in view.aggregates.items()},
-        "window": plain(view.window), "every": plain(view.every), "ttl": plain(view.ttl),
-    }  # fmt: skip
-
-
-def _expression(expression: pl.Expr) -> str:
-    return hashlib.sha256(expression.meta.serialize()).hexdigest()
-
-
-def _datasets(model: Model) -> list[Dataset]:
-    return list({d.name: d for d in (model.rows, *(v.source for v in model.views))}.values())
-
-
-def _watch_params(ws: Workspace, model: Model) -> dict[str, Any] | None:
-    watch = ws.watch_of(model)
-    return None if watch is None else {"every": watch.every, "false_alarms": watch.false_alarms}
-
-
-# The steps' functions.
-
-
-def _version(source: str | None, declaration: dict[str, Any], dataset: Dataset, folder: Path, ws: Workspace) -> dict[str, Any]:
-    taken = versions.take(dataset, folder, ws.tables)
-    versions.record(taken, ws.ledger)
-    return asdict(taken)
-
-
-def _history(version: dict[str, Any], declaration: dict[str, Any], view: View, tables: Any) -> pl.DataFrame:
-    return histories.history(view, tables.scan(version["address"]).collect())
-
-
-def _rows(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> pl.DataFrame:
-    return feature_rows.model_rows(model, tables.scan(version["address"]).collect(), _named(model, views))
-
-
-def _signature(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> dict[str, Any]:
-    request, features = feature_rows.signature(model, tables.scan(version["address"]).head(1).collect(), _named(model, views))
-    return {
-        "request": [{k: v for k, v in plain(f).items() if k != "="} for f in request],
-        "features": [{k: v for k, v in plain(f).items() if k != "="} for f in features],
-        "views": {v.name: {"entity": list(v.entity), "features": list(v.feature_names())} for v in model.views},
-        "moment": model.rows.event_time,
-    }
-
-
-def _named(model: Model, views: Mapping[str, pl.DataFrame]) -> list[tuple[View, pl.DataFrame]]:
-    return [(view, views[f"view_{i}"]) for i, view in enumerate(model.views)]
-
-
-def _train(
-    rows: pl.DataFrame, learning: dict[str, Any], as_of: str, settings: dict[str, Any] | None, model: Model, threads: int, ledger: Ledger, scope: str
-) -> dict[str, Any]:
-    from threadpoolctl import threadpool_limits
-
-    from treadle.training import estimators
-    from treadle.training.search import Trial, search
-
-    target, parts = _target_and_parts(model, rows, as_of)
-    frame = rows[parts.search]
-    truth = target.codes(frame[feature_rows.TARGET])
-    numbers, categories = feature_columns(rows)
-    group = digest([scope, learning, as_of, settings, len(frame)])[:12]
-
-    def on_trial(trial: Trial) -> None:
-        print(f"trial {trial.number}: {trial.family} {trial.params} -> {trial.status} {trial.loss if trial.loss is None else round(trial.loss, 5)}")
-        ledger.put("trial", f"{group}-{trial.number:03d}", {"scope": scope, "model": model.name, "group": group, **plain(asdict(trial))})
-
-    if settings:
-        tried: Sequence[Candidate] = tuple(
-            Candidate(c.family, {k: [v] for k, v in settings["params"].items()}, c.make)
-            for c in (model.candidates or (Candidate(settings["family"]),))
-            if c.family == settings["family"]
-        )
-        trials, folds = 1, parts.folds[-1:]
-    else:
-        tried, trials, folds = estimators.candidates(model, target.task, len(frame)), model.trials, parts.folds
-    with threadpool_limits(threads):
-        found = search(
-            target.task, frame.select(numbers + categories), truth, folds, numbers, categories, tuple(tried),
-            trials=trials, seed=model.seed, threads=threads, on_trial=on_trial,
-        )  # fmt: skip
-    return {
-        "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
-        "validation": found.validation,
-        "target": target, "rows": len(frame), "group": group, "split": parts.how,
-        "trained_to": _last(frame),
-    }  # fmt: skip
-
-
-def _settings(trained: dict[str, Any]) -> dict[str, Any]:
-    """What was trained, without the fitted model: so that a turn with nothing to do loads no training library."""
-    target = trained["target"]
-    kept = {k: trained[k] for k in ("family", "rows", "group", "split", "trained_to")}
-    return {**kept, "params": plain(trained["params"]), "task": target.task, "labels": plain(list(target.labels))}
-
-
-def _evaluate(
-    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, champion: str, model: Model,
-    ledger: Ledger, load_champion: Callable[[], Loaded] | None,
-) -> dict[str, Any]:  # fmt: skip
-    from treadle.training.evaluate import evaluate
-    from treadle.training.search import outputs
-    from treadle.training.split import test_set_name
-
-    target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
-    test = rows[parts.test]
-    numbers, categories = feature_columns(rows)
-    truth = target.codes(test[feature_rows.TARGET])
-    frame = test.select(numbers + categories)
-    shown = {
-        "model": outputs(target.task, trained["pipeline"], frame, len(target.labels)),
-        "baseline": outputs(target.task, trained["baseline"], frame, len(target.labels)),
-    }
-    if load_champion is not None:
-        loaded = load_champion()
-        if loaded.labels == [plain(label) for label in target.labels] and {f.name for f in loaded.features} <= set(test.columns):
-            shown["champion"] = loaded.outputs(feature_lists(test, [f.name for f in loaded.features]))
-    reads = _count_read(test_set_name(rows, parts), digest([trained["family"], plain(trained["params"]), learning, as_of, trained["rows"]]), ledger)
-    evaluation = evaluate(target.task, truth, shown, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
-    return {
-        **evaluation,
-        "test_reads": reads,
-        "split": parts.how,
-        "labels": plain(list(target.labels)),
-        "baseline_family": "always the share of each class" if target.labels else "always the mean",
-    }
-
-
-def _verdict(evaluation: dict[str, Any], gates: list[Any], model: Model) -> dict[str, Any]:
-    from treadle.governance.gates import judge
-
-    return judge(model.gates, evaluation).body()
-
-
-def _package(
-    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, name: str,
-    watch: dict[str, Any] | None,
-    model: Model, ws: Workspace,
-) -> dict[str, Any]:  # fmt: skip
-    from treadle.training.search import outputs
-
-    target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
-    numbers, categories = feature_columns(rows)
-    order = [f["name"] for f in signature["features"]]
-    sample = rows[np.random.default_rng(model.seed).choice(rows.height, min(PARITY_ROWS, rows.height), replace=False)]
-    native = outputs(target.task, trained["pipeline"], sample.select(numbers + categories), len(target.labels))
-    test = rows[parts.test]
-    problems: list[str] = []
-    for format_name, make in formats().items():
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            try:
-                info = make().save(trained["pipeline"], folder)
-            except CannotConvert as reason:
-                problems.append(f"{format_name}: {reason.what}")
-                continue
-            manifest = {
-                "treadle": 1, "model_name": name, "task": target.task, "labels": plain(list(target.labels)), "family": trained["family"],
-                "params": plain(trained["params"]), "signature": {"request": signature["request"], "features": signature["features"]},
-                "views": signature["views"],
-                "moment": signature["moment"], "model": info, "trained_to": trained["trained_to"],
-            }  # fmt: skip
-            listed = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-            loaded = Loaded(folder, {**manifest, "files": listed}, formats())
-            served = loaded.outputs(feature_lists(sample, order))
-            difference = float(np.abs(served - native).max())
-            scale = max(1.0, float(np.abs(native).max())) if target.task == "regression" else 1.0
-            flips = 0 if target.task == "regression" else int(np.sum(served.argmax(1) != native.argmax(1)))
-            if difference > PARITY * scale or flips:
-                problems.append(f"{format_name}: answers differ by up to {difference:.2g} ({flips} labels) on {len(sample)} real rows")
-                continue
-            manifest["parity"] = {"rows": len(sample), "largest_difference": difference, "labels_changed": flips}
-            if watch is not None:
-                _write_reference(folder, loaded, model, rows[parts.search], test, trained, ws)
-            return {**packages.store(folder, manifest, ws.blobs), "format": format_name, "parity": manifest["parity"], "refused_formats": problems}
-    raise Refused(f"The model has no form that serves the same answers: {'; '.join(problems)}", where=f"model {name!r}")
-
-
-def _write_reference(
-    folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace
-) -> None:
-    """What is normal: the training rows, and the answers on the test rows and on each fold's validation rows, none of which were fitted on."""
-    from treadle.monitoring.reference import FILE, write_reference
-
-    watch = ws.watch_of(model)
-    assert watch is not None
-    target, order = trained["target"], [f.name for f in loaded.features]
-    unseen = pl.concat([*(training[positions] for positions, _ in trained["validation"]), test])
-    outputs = np.concatenate([*(said for _, said in trained["validation"]), loaded.outputs(feature_lists(test, order))])
-    write_reference(
-        folder / FILE, loaded.features, training.select(order), unseen.select(order), unseen[feature_rows.MOMENT].cast(pl.Int64).to_numpy(), outputs,
-        target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed,
-    )  # fmt: skip
-
-
-def _register(
-    package: dict[str, Any], evaluation: dict[str, Any], verdict: dict[str, Any], trained: dict[str, Any], as_of: str,
-    model: Model, ws: Workspace, cause: dict[str, Any], **data_versions: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    taken = [versions.Version(**v) for v in data_versions.values()]
-    run = next((r for r in ws.ledger.find("run", {"status": "running", "model": model.name}, newest_first=True)), None)
-    body = {
-        "project": ws.project.name, "status": "approved" if verdict["passed"] else "refused",
-        "key": digest([package["digest"], verdict, as_of, [v.id for v in taken]]),
-        "package": {"files": package["files"], "digest": package["digest"]}, "format": package["format"], "parity": package["parity"],
-        "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
-        "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
-        "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken},
-        "features": {v.name: digest(declared_view(v))[:12] for v in model.views}, "gates": digest(declaration(model)["gates"]),
-        "run": run.id if run else "",
-        "code": code_state(ws.folder), "environment": environment(),
-        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
-    }  # fmt: skip
-    links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
-    if run:
-        links.append(("made_by", Ref("run", run.id)))
-    record = registry.register(model.name, body, links, ws.ledger)
-    return {"id": record.id, "number": record["number"], "status": record["status"]}
-
-
-def environment() -> dict[str, str]:
-    """Python and the packages a training depends on, with their versions."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ENVIRONMENT:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
-    """(number features, category features) of a model's rows."""
-    names = [c for c in rows.columns if not c.startswith("__") and not c.startswith("slice:")]
-    return [c for c in names if rows.schema[c] == pl.Float64], [c for c in names if rows.schema[c] == pl.String]
-
-
-def feature_lists(rows: pl.DataFrame, order: Sequence[str]) -> list[list[Any]]:
-    """Feature values as a server sees them: one list a row, None for missing."""
-    return [list(row) for row in rows.select(order).iter_rows()]
-
-
-def _target_and_parts(model: Model, rows: pl.DataFrame, as_of: str) -> tuple[Any, Any]:
-    from treadle.training.split import split
-    from treadle.training.target import target_of
-
-    moment = parse_time(as_of) if as_of else None
-    visible = rows if moment is None or rows[feature_rows.KNOWN].null_count() == rows.height else rows.filter(pl.col(feature_rows.KNOWN) <= moment)
-    target = target_of(model, visible)
-    return target, split(model, rows, target, moment)
-
-
-def _last(frame: pl.DataFrame) -> str:
-    last = frame[feature_rows.MOMENT].max()
-    return iso(last) if isinstance(last, datetime) else ""
-
-
-def _count_read(test_set: str, reader: str, ledger: Ledger) -> int:
-    """Note that `reader` looked at a test set; how many different models have by now."""
-    while True:
-        record = ledger.get("test_reads", test_set)
-        readers = list(record["readers"]) if record else []
-        if reader in readers:
-            return readers.index(reader) + 1
-        try:
-            ledger.put("test_reads", test_set, {"readers": [*readers, reader]}, expect=record.version if record else 0)
-            return len(readers) + 1
-        except Conflict:
-            continue

@@ -20,7 +20,8 @@ from treadle.monitoring.judge import Finding
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import promote, versions
 from treadle.serving.endpoint import Loaded
-from treadle.turn import feature_lists, load_version, turn
+from treadle.steps import feature_lists
+from treadle.turn import load_version, turn
 
 EVIL = "</script><script>alert('x')</script>"
 PERSON = {"kind": "person", "id": "", "text": "a test"}

@@ -20,7 +20,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from treadle.core.errors import Conflict, StorageError, UsageError
-from treadle.data.profile import NULLS, ROW_NUMBER, ColumnProfile, Profile, profile
+from treadle.data.columns import NULLS
+from treadle.data.profile import ROW_NUMBER, ColumnProfile, Profile, profile
 
 IGNORED = ".treadle/"
 WIDTH = 120
