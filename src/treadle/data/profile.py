@@ -23,7 +23,6 @@ __all__ = ["ColumnProfile", "Profile", "TargetProfile", "TimeProfile", "profile"
 
 ROW_NUMBER = "row_number"
 LEAST_ROWS = 20
-INPUT_KINDS = ("number", "integer", "category", "boolean")
 _KEY_WORDS = {"id", "ids", "key", "uuid", "guid", "pk", "rowid", "index", "idx", "nr", "no", "num", "number", "code", "ref", "reference"}
 _ID_WORDS = {"id", "ids", "uuid", "guid", "key", "pk"}
 _EVENT_WORDS = (
@@ -119,8 +118,8 @@ def profile(path: Path, target: str | None = None) -> Profile:
             why = "; ".join(f"{name!r}: {reason}" for name, reason in islice(reasons.items(), 6))
             raise DataError("No column is left to predict from.", where=where, hint=f"Left out are {why}.")
     return Profile(
-        frame.height, tuple(replace(c, left_out=reasons[c.name]) for c in columns), writing.format, writing.separator, writing.null_values,
-        writing.decimal_comma, key, time, aim, tuple(warnings),
+        frame.height, tuple(replace(c, left_out=reasons[c.name]) for c in columns), writing.format, separator=writing.separator,
+        null_values=writing.null_values, decimal_comma=writing.decimal_comma, key=key, event_time=time, target=aim, warnings=tuple(warnings),
     )  # fmt: skip
 
 
