@@ -223,7 +223,8 @@ def _range(values: pl.Series) -> tuple[float | None, float | None]:
 def _doubt(name: str, unique: pl.Series, comma: bool, warnings: list[str]) -> None:
     """Say what a column of text nearly was."""
     if parsing.ambiguous_dates(unique):
-        warnings.append(f"Column {name!r} holds dates like {unique.min()} and no value tells whether the day or the month is first: it is kept as text.")
+        example = unique.sort()[0]
+        warnings.append(f"Column {name!r} holds dates like {example} and no value tells whether the day or the month is first: it is kept as text.")
         return
     kinds: tuple[tuple[Kind, str], ...] = (("number", "numbers"), ("timestamp", "times"))
     for kind, many in kinds:
