@@ -148,6 +148,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.root
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tmp_path: Path, tiny_disk: Path) -> None:
     folder = write(tmp_path / "project", good_rows(2_000))
     full = {"TREADLE_HOME": str(tiny_disk / "home")}
@@ -157,6 +158,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tmp_
     treadle(folder, "run", env=full)
 
 
+@pytest.mark.root
 def test_a_read_only_disk_is_one_sentence(tmp_path: Path, tiny_disk: Path) -> None:
     folder = write(tmp_path / "project", good_rows())
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
