@@ -58,12 +58,25 @@ def summary() -> None:
     print(f"  the report:    {FOLDER / 'report.html'}")
 
 
+def stop_endpoint() -> None:
+    """Leave no process behind when the job is stopped or fails half-way."""
+    from treadle.assemble import open_workspace
+    from treadle.deploy import running_endpoint, stop
+
+    ws = open_workspace(FOLDER)
+    if running_endpoint(ws, MODEL) is not None:
+        stop(ws, MODEL)
+
+
 if __name__ == "__main__":
-    treadle("run", MODEL, "--as-of", TRAIN_UNTIL)
-    treadle("deploy", MODEL, "--at", TRAIN_UNTIL)
-    treadle("predict", MODEL, "--sample")
-    print(f"\n[{time.perf_counter() - begun:5.1f} s] the first prediction is served", flush=True)
-    treadle("replay", MODEL, "--sample", "10")
-    treadle("report", MODEL)
-    treadle("stop", MODEL)
-    summary()
+    try:
+        treadle("run", MODEL, "--as-of", TRAIN_UNTIL)
+        treadle("deploy", MODEL, "--at", TRAIN_UNTIL)
+        treadle("predict", MODEL, "--sample")
+        print(f"\n[{time.perf_counter() - begun:5.1f} s] the first prediction is served", flush=True)
+        treadle("replay", MODEL, "--sample", "10")  # every tenth flight is asked about; all of them feed the features
+        treadle("report", MODEL)
+        treadle("stop", MODEL)
+        summary()
+    finally:
+        stop_endpoint()
