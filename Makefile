@@ -6,7 +6,7 @@ CORE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TREADLE := $(BIN)/treadle
 
-.PHONY: demo test test-slow check docs bench construction install clean
+.PHONY: demo test test-ray test-slow check docs bench bench-pipelines construction install clean
 
 demo: $(CORE)
 	@$(BIN)/python examples/flights/demo.py
@@ -27,13 +27,17 @@ $(CORE): $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction,mlflow,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction,mlflow,ray,postgres,s3,dev]'
 	@touch $@
 
 test: $(DEV)
 	@sh scripts/install-test-system.sh
 	@test "$$(id -u)" = 0 || echo "Not root: the tests that mount a small file system (marked root) are left out."
 	$(BIN)/python -m pytest -m "not slow$$(test "$$(id -u)" = 0 || echo ' and not root')" -n 2 --dist loadgroup
+
+# Two Ray nodes in network namespaces of their own, one of which is killed: needs root, takes about two minutes.
+test-ray: $(DEV)
+	$(BIN)/python -m pytest -m "slow" tests/backends/test_ray_executor.py
 
 test-slow: $(DEV)
 	@sh scripts/install-test-system.sh
@@ -50,6 +54,9 @@ docs: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/serving.py
+
+bench-pipelines: $(CORE)
+	$(BIN)/python benchmarks/pipelines.py
 
 clean:
 	rm -rf $(VENV) examples/*/.treadle examples/*/report*.html

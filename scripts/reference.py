@@ -20,6 +20,7 @@ from treadle.core.declare.data import Contract, Dataset, View
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Serve, Watch
 from treadle.core.declare.project import Project
+from treadle.core.declare.schedule import Schedule
 from treadle.core.schema import Column
 from treadle.settings import TABLE
 
@@ -32,8 +33,9 @@ GROUPS = {
     "features": "Features from the request",
     "model": "Models, splits and gates",
     "operations": "Production",
+    "schedule": "Schedules",
 }
-MEANINGS = (Contract, Column, Dataset, View, Model, Serve, Watch)
+MEANINGS = (Contract, Column, Dataset, View, Model, Serve, Watch, Schedule)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,6 +105,10 @@ def command(name: str, root: click.Context) -> Iterator[str]:
     yield from (f"## treadle {name}", "", f"    treadle {name} {' '.join(found.collect_usage_pieces(context))}", "")
     yield from inspect.cleandoc(found.help or "").splitlines()
     yield from ("", *options_table(found, context))
+    for verb in found.commands.values() if isinstance(found, click.Group) else ():
+        inner = click.Context(verb, info_name=verb.name, parent=context)
+        yield from ("", f"### treadle {name} {verb.name}", "", f"    treadle {name} {verb.name} {' '.join(verb.collect_usage_pieces(inner))}", "")
+        yield from (*inspect.cleandoc(verb.help or "").splitlines(), "", *options_table(verb, inner))
     if found.epilog:
         yield from ("", "Example:", "", f"    {found.epilog.removeprefix('Example: ')}")
 

@@ -20,6 +20,9 @@ _FACE = {
     "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model",
     "no_worse_than_champion": "model",
     "on_evidence": "operations",
+    "Transient": "errors", "Terminal": "errors",
+    "step": "pipeline", "when": "pipeline", "unless": "pipeline", "first_of": "pipeline", "approval": "pipeline",
+    "cron": "schedule", "on_new_data": "schedule", "on_alarm": "schedule", "on_commit": "schedule", "on_call": "schedule", "budget": "schedule",
 }  # fmt: skip
 
 __all__ = [*_FACE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -42,13 +45,17 @@ if TYPE_CHECKING:
         signal,
     )
     from treadle.core.declare.operations import on_evidence
+    from treadle.core.declare.pipeline import approval, first_of, step, unless, when
     from treadle.core.declare.project import Project
+    from treadle.core.declare.schedule import budget, cron, on_alarm, on_call, on_commit, on_new_data
+    from treadle.core.errors import Terminal, Transient
 
 
 def __getattr__(name: str) -> Any:
     if name not in _FACE:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"treadle.core.declare.{_FACE[name]}"), name)
+    home = "treadle.core.errors" if _FACE[name] == "errors" else f"treadle.core.declare.{_FACE[name]}"
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import importlib.util
 import os
-import subprocess
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,12 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from treadle.backends.catalog import open_backend
-from treadle.core.canonical import digest
 from treadle.core.clock import Clock, SystemClock
+from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Serve, Watch
+from treadle.core.declare.pipeline import Pipeline
 from treadle.core.declare.project import Project
-from treadle.core.errors import NotFound, ProjectError, StorageError, TreadleError
+from treadle.core.errors import NotFound, ProjectError, StorageError
+from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Progress, Runner
 from treadle.ports.blobs import Blobs
 from treadle.ports.executor import Executor
@@ -30,9 +28,8 @@ from treadle.ports.notifier import Notifier
 from treadle.ports.online import OnlineStore
 from treadle.ports.predictions import PredictionLog
 from treadle.ports.tables import Tables
+from treadle.project_file import PROJECT_FILE, load_project
 from treadle.settings import Settings, read_settings
-
-PROJECT_FILE = "project.py"
 
 
 def formats() -> dict[str, Callable[[], ModelFormat]]:
@@ -117,9 +114,41 @@ class Workspace:
         except (KeyError, OSError):
             return "unknown"
 
+    @cached_property
+    def workers(self) -> Executor:
+        """Worker processes on this machine, for what must be stopped when it takes too long or too much memory."""
+        return cast(Executor, open_backend("executor", "processes:"))
+
+    @cached_property
+    def here(self) -> Executor:
+        """This very process, for what hands out work itself."""
+        return cast(Executor, open_backend("executor", "inprocess:"))
+
     def runner(self) -> Runner:
         """A runner over this workspace's stores."""
-        return Runner(self.ledger, self.blobs, self.executor, self.clock, roots=[self.folder], watch=self.watch)
+        return Runner(
+            self.ledger, self.blobs, self.executor, self.clock, roots=[self.folder], home=self.settings.home, workers=lambda: self.workers,
+            here=lambda: self.here, names=Names(self), watch=self.watch,
+        )  # fmt: skip
+
+    def hand_out(self) -> HandOut:
+        """Hands parts of a step's work to the executor."""
+        return HandOut(self.executor, self.blobs, Names(self))
+
+    def close(self) -> None:
+        """Let go of worker processes and connections."""
+        for name in ("executor", "workers"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()
+
+    def pipeline(self, name: str) -> Pipeline:
+        """A declared pipeline by name. Raises NotFound."""
+        known = self.project.pipelines
+        if name not in known:
+            everything = ", ".join([*self.project.models, *known])
+            raise NotFound(f"There is no model or pipeline {name!r}.", hint=f"The project declares: {everything or 'none'}.")
+        return known[name]
 
     def model(self, name: str = "") -> Model:
         """A declared model by name, or the only one. Raises NotFound."""
@@ -152,6 +181,50 @@ class Workspace:
             ) from None  # fmt: skip
 
 
+class Names:
+    """How a project's things are named in another process: a task that takes a model there gets that process's own, loaded from the same file."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws: Workspace | None = ws
+        self._made = (str(ws.folder), ws.settings, ws.clock)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_names_of, self._made)
+
+    def name(self, thing: Any) -> Any:
+        ws = self._ws
+        if thing is ws:
+            return ("workspace",)
+        if ws is None or not isinstance(thing, Project | Model | Dataset | View):
+            return None
+        if thing is ws.project:
+            return ("project",)
+        return next((
+            (kind, name) for kind in ("models", "datasets", "views") for name, declared in getattr(ws.project, kind).items() if declared is thing
+        ), None)  # fmt: skip
+
+    def thing(self, name: Any) -> Any:
+        ws = self._ws
+        assert ws is not None
+        if name == ("workspace",):
+            return ws
+        return ws.project if name == ("project",) else getattr(ws.project, name[0])[name[1]]
+
+
+_named: dict[tuple[str, str], Names] = {}
+
+
+def _names_of(folder: str, settings: Settings, clock: Clock) -> Names:
+    """The names of a project in this process: opened once, however many tasks come."""
+    key = (folder, repr(settings))
+    if key not in _named:
+        _named[key] = Names(Workspace(Path(folder), settings))
+    found = _named[key]
+    assert found._ws is not None
+    found._ws.clock = clock
+    return found
+
+
 def open_workspace(folder: str | Path = ".", *, clock: Clock | None = None, watch: Callable[[Progress], None] | None = None) -> Workspace:
     """The workspace of a project folder. Raises ProjectError when the folder has no project file."""
     path = Path(folder).resolve()
@@ -162,48 +235,3 @@ def open_workspace(folder: str | Path = ".", *, clock: Clock | None = None, watc
             f"There is no {PROJECT_FILE} here.", where=str(path), hint="Go to a project folder, name one with -C, or run: treadle init"
         )
     return Workspace(path, read_settings(path), clock or SystemClock(), watch)
-
-
-def load_project(folder: Path) -> Project:
-    """Run a project file and return what it declares. Raises ProjectError naming the line when it cannot be loaded."""
-    file = folder / PROJECT_FILE
-    name = f"treadle_project_{digest(str(folder))[:16]}"  # the same in every process: stored objects name the module of their class
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    try:
-        spec.loader.exec_module(module)
-    except TreadleError:
-        raise
-    except SyntaxError as error:
-        raise ProjectError(f"It does not parse: {error.msg}.", where=f"{error.filename or file}:{error.lineno}") from error
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        inside = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(folder))]
-        line = f"{Path(inside[-1].filename).name}:{inside[-1].lineno}" if inside else PROJECT_FILE
-        raise ProjectError(f"It raised {type(error).__name__}: {error}", where=line, hint="Correct the line; --debug shows the traceback.") from error
-    found = [value for value in vars(module).values() if isinstance(value, Project)]
-    if len({id(p) for p in found}) != 1:
-        raise ProjectError(
-            "It declares no project." if not found else "It declares more than one project.", where=str(file), hint="One tr.Project(...) a file."
-        )
-    return found[0]
-
-
-def code_state(folder: Path) -> dict[str, Any]:
-    """The commit the project's code is at, and whether there are changes beyond it; empty outside a git repository."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", "."))} if commit else {}
-    except (OSError, subprocess.TimeoutExpired):
-        return {}

@@ -31,6 +31,7 @@ from treadle.pipelines.run import mark_interrupted
 from treadle.registry import packages, promote, versions
 from treadle.serving.requests import fields_of, micros
 from treadle.serving.traffic import Decision, Pair, decide
+from treadle.start import resume
 from treadle.turn import turn
 
 Tell = Callable[[str], None]
@@ -130,13 +131,17 @@ def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, t
         existing = ws.ledger.get("run", run_id)
     if existing is not None and existing["status"] == "running":
         return None, f"its retraining {run_id} runs in another process"
-    if existing is not None:  # it was killed or stopped: what had finished is reused, and the rows are those of then
+    left = existing is not None and existing["status"] in ("interrupted", "cancelled")
+    if existing is not None and not left:  # it failed or was done before: the rows are those of then
         as_of = parse_time(existing["as_of"])
         run_id = f"{run_id}-{len(ws.ledger.find('run', {'cause.id': cause['id']}))}"
     if cause["kind"] == alarms.KIND:
         _reacted(ws, cause["id"], run_id)
     try:
-        outcome = turn(ws, model, cause=cause, as_of=as_of, run_id=run_id, champion=current, settings=settings)
+        if left:  # killed or stopped: the same run goes on where it was
+            outcome = resume(ws, run_id, wait=False)
+        else:
+            outcome = turn(ws, model, cause=cause, as_of=as_of, run_id=run_id, champion=current, settings=settings)
     except (Conflict, DataError, Refused) as error:
         tell(f"retraining {run_id} could not be done: {error}")
         return None, f"its retraining {run_id} could not be done: {error}"

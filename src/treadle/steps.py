@@ -6,8 +6,6 @@ A step returns plain values or frames, so that its result can be stored and foun
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from treadle.assemble import Workspace, code_state, formats
+from treadle.assemble import Workspace, formats
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import Dataset, View
@@ -29,6 +27,7 @@ from treadle.core.records import Ref
 from treadle.data import versions
 from treadle.features import history as histories
 from treadle.features import rows as feature_rows
+from treadle.origin import code_of, environment, environment_state
 from treadle.ports.ledger import Ledger
 from treadle.registry import packages
 from treadle.registry import versions as registry
@@ -36,7 +35,6 @@ from treadle.serving.endpoint import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5
-ENVIRONMENT = ("treadle", "numpy", "polars", "scikit-learn", "lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "skops", "optuna")
 
 
 def declaration(model: Model) -> dict[str, Any]:
@@ -47,6 +45,7 @@ def declaration(model: Model) -> dict[str, Any]:
         "target": model.target, "task": model.task, "positive": model.positive,
         "candidates": [[c.family, plain(dict(c.space))] for c in model.candidates],
         "split": plain(model.split), "slices": list(model.slices), "trials": model.trials, "seed": model.seed,
+        "parallel_trials": model.parallel_trials,
         "gates": [[g.name, plain(dict(g.options))] for g in model.gates],
     }  # fmt: skip
 
@@ -92,6 +91,11 @@ def take_version(source: str | None, declaration: dict[str, Any], dataset: Datas
     return asdict(taken)
 
 
+def given_version(version: dict[str, Any], ws: Workspace) -> dict[str, Any]:
+    versions.record(versions.Version(**version), ws.ledger)
+    return version
+
+
 def view_history(version: dict[str, Any], declaration: dict[str, Any], view: View, tables: Any) -> pl.DataFrame:
     return histories.history(view, tables.scan(version["address"]).collect())
 
@@ -115,8 +119,9 @@ def _named(model: Model, views: Mapping[str, pl.DataFrame]) -> list[tuple[View, 
 
 
 def train(
-    rows: pl.DataFrame, learning: dict[str, Any], as_of: str, settings: dict[str, Any] | None, model: Model, threads: int, ledger: Ledger, scope: str
-) -> dict[str, Any]:
+    rows: pl.DataFrame, learning: dict[str, Any], as_of: str, settings: dict[str, Any] | None, model: Model, threads: int, ledger: Ledger, scope: str,
+    each: Callable[..., list[Any]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     from threadpoolctl import threadpool_limits
 
     from treadle.training import estimators
@@ -144,20 +149,20 @@ def train(
     with threadpool_limits(threads):
         found = search(
             target.task, frame.select(numbers + categories), truth, folds, numbers, categories, tuple(tried),
-            trials=trials, seed=model.seed, threads=threads, on_trial=on_trial,
+            trials=trials, seed=model.seed, threads=threads, on_trial=on_trial, at_once=model.parallel_trials, each=each,
         )  # fmt: skip
     return {
         "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
         "validation": found.validation,
         "target": target, "rows": len(frame), "group": group, "split": parts.how,
-        "trained_to": _last(frame),
+        "trained_to": _last(frame), "threads": threads, "environment": environment_state(),
     }  # fmt: skip
 
 
 def trained_settings(trained: dict[str, Any]) -> dict[str, Any]:
     """What was trained, without the fitted model: so that a turn with nothing to do loads no training library."""
     target = trained["target"]
-    kept = {k: trained[k] for k in ("family", "rows", "group", "split", "trained_to")}
+    kept = {k: trained[k] for k in ("family", "rows", "group", "split", "trained_to", "threads", "environment")}
     return {**kept, "params": plain(trained["params"]), "task": target.task, "labels": plain(list(target.labels))}
 
 
@@ -262,7 +267,7 @@ def _write_reference(
 
 def register(
     package: dict[str, Any], evaluation: dict[str, Any], verdict: dict[str, Any], trained: dict[str, Any], as_of: str,
-    model: Model, ws: Workspace, cause: dict[str, Any], **data_versions: dict[str, Any],
+    model: Model, ws: Workspace, cause: dict[str, Any], made: dict[str, Any], **data_versions: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     taken = [versions.Version(**v) for v in data_versions.values()]
     run = next((r for r in ws.ledger.find("run", {"status": "running", "model": model.name}, newest_first=True)), None)
@@ -275,7 +280,8 @@ def register(
         "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken},
         "features": {v.name: digest(declared_view(v))[:12] for v in model.views}, "gates": digest(declaration(model)["gates"]),
         "run": run.id if run else "",
-        "code": code_state(ws.folder), "environment": environment(),
+        "code": made["code"] or code_of(ws), "environment": environment(trained["environment"], ws.blobs), "threads": trained["threads"],
+        "settings": made["settings"], "champion": made["champion"],
         "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
     }  # fmt: skip
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
@@ -283,17 +289,6 @@ def register(
         links.append(("made_by", Ref("run", run.id)))
     record = registry.register(model.name, body, links, ws.ledger)
     return {"id": record.id, "number": record["number"], "status": record["status"]}
-
-
-def environment() -> dict[str, str]:
-    """Python and the packages a training depends on, with their versions."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ENVIRONMENT:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:

@@ -6,13 +6,15 @@ Each is a step of a pipeline (`pipelines.run`), so what has not changed is not d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from treadle import steps as work
-from treadle.assemble import Workspace, code_state, formats
+from treadle.assemble import Workspace, formats
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso
 from treadle.core.declare.data import Dataset, View
@@ -20,6 +22,7 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import Corrupt, NotFound
 from treadle.core.records import Record
 from treadle.data import sources, versions
+from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Outcome, mark_interrupted
@@ -39,6 +42,7 @@ def turn(
     champion: Record | None = None,
     until: str = "",
     also: Sequence[str] = (),
+    data: Mapping[str, versions.Version] | None = None,
 ) -> Outcome:
     """Run all steps for a model.
 
@@ -47,11 +51,15 @@ def turn(
         settings: {'family', 'params'} to train with instead of searching.
         champion: the version to compare with on the same rows.
         until, also: run only up to these steps.
+        data: the version of each data set to train from, instead of what the sources hold now.
     """
     mark_interrupted(ws.ledger, ws.clock)
-    about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", "code": code_state(ws.folder)}
-    steps = build(ws, model, as_of=as_of, settings=settings, champion=champion, cause=cause)
-    return ws.runner().run(f"{ws.project.name}.{model.name}", steps, cause=cause, about=about, id=run_id, until=(until, *also) if until else ())
+    code = code_of(ws)
+    about = {"project": ws.project.name, "model": model.name, "as_of": iso(as_of) if as_of else "", "code": code}
+    steps = build(ws, model, as_of=as_of, settings=settings, champion=champion, cause=cause, code=code, data=data)
+    request = {"model": model.name, "settings": plain(settings) if settings else None, "champion": int(champion["number"]) if champion else None}
+    scope = f"{ws.project.name}.{model.name}"
+    return ws.runner().run(scope, steps, cause=cause, about=about, id=run_id, until=(until, *also) if until else (), request=request)
 
 
 def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Record | None:
@@ -60,8 +68,8 @@ def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Re
     planned = {s["step"]: s for s in ws.runner().plan(f"{ws.project.name}.{model.name}", steps)}
     if not planned["package"]["fresh"]:
         return None
-    package = results.load("json", ws.blobs.get(planned["package"]["address"]))
-    data = {d.name: results.load("json", ws.blobs.get(planned[f"data:{d.name}"]["address"])) for d in work.datasets_of(model)}
+    package = results.load("json", planned["package"]["address"], ws.blobs)
+    data = {d.name: results.load("json", planned[f"data:{d.name}"]["address"], ws.blobs) for d in work.datasets_of(model)}
     wanted = {name: versions.Version(**v).id for name, v in data.items()}
     gates_now = digest(work.declaration(model)["gates"])
     for version in registry.all_versions(model.name, ws.ledger):
@@ -71,33 +79,35 @@ def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Re
 
 
 def build(
-    ws: Workspace, model: Model, *, as_of: datetime | None, settings: Mapping[str, Any] | None, champion: Record | None, cause: Mapping[str, Any]
-) -> list[Step]:
-    """The steps of one turn."""
+    ws: Workspace, model: Model, *, as_of: datetime | None, settings: Mapping[str, Any] | None, champion: Record | None, cause: Mapping[str, Any],
+    code: Mapping[str, Any] | None = None, data: Mapping[str, versions.Version] | None = None,
+) -> list[Step]:  # fmt: skip
+    """The steps of one turn. `code` is the project's code as `code_of` gives it, if it is known already; `data` as in `turn`."""
     steps: dict[str, Step] = {}
     for dataset in work.datasets_of(model):
-        steps[f"data:{dataset.name}"] = data_step(ws, dataset)
+        steps[f"data:{dataset.name}"] = data_step(ws, dataset) if data is None else given_step(ws, dataset, data)
     for view in model.views:
         steps[f"view:{view.name}"] = view_step(ws, view)
     view_inputs = {f"view_{i}": f"view:{v.name}" for i, v in enumerate(model.views)}
     declared = work.declaration(model)
     shape = {"inputs": declared["inputs"], "views": declared["views"], "target": model.target, "slices": model.slices}
     time_cut = iso(as_of) if as_of else ""
-    learning = {k: declared[k] for k in ("task", "positive", "candidates", "split", "trials", "seed", "target")}
+    learning = {k: declared[k] for k in ("task", "positive", "candidates", "split", "trials", "parallel_trials", "seed", "target")}
     live = {"model": model}
     sources_of_rows = {"version": f"data:{model.rows.name}", **view_inputs}
     steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     steps["signature"] = Step("signature", work.model_signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     makers = [c.make for c in model.candidates if c.make is not None]
+    each = ws.hand_out() if model.parallel_trials > 1 and not settings and ws.executor.apart else None
     steps["train"] = Step(
         "train", work.train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
-        {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}"}, makers,
+        {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}", "each": each}, makers, here=each is not None,
     )  # fmt: skip
     steps["settings"] = Step("settings", work.trained_settings, {"trained": "train"})
     steps["evaluate"] = Step(
         "evaluate", work.evaluate_model, {"rows": "rows", "trained": "train", "signature": "signature"},
         {"learning": plain(learning), "as_of": time_cut, "champion": champion["package"]["digest"] if champion else ""},
-        {**live, "ledger": ws.ledger, "load_champion": (lambda: load_version(ws, champion)) if champion else None},
+        {**live, "ledger": ws.ledger, "load_champion": partial(load_version, ws, champion) if champion else None},
     )  # fmt: skip
     steps["verdict"] = Step(
         "verdict",
@@ -112,11 +122,12 @@ def build(
         {"learning": plain(learning), "as_of": time_cut, "name": model.name, "watch": plain(work.watch_params(ws, model))},
         {**live, "ws": ws}, holds=lambda package: all(_whole(ws, a) for a in package["files"].values()),
     )  # fmt: skip
+    made = {"code": code, "settings": plain(settings) if settings else None, "champion": champion.id if champion else ""}
     steps["register"] = Step(
         "register", work.register,
         {"package": "package", "evaluation": "evaluate", "verdict": "verdict", "trained": "settings",
          **{f"version_{i}": f"data:{d.name}" for i, d in enumerate(work.datasets_of(model))}},
-        {"as_of": time_cut}, {**live, "ws": ws, "cause": dict(cause)}, cached=False,
+        {"as_of": time_cut}, {**live, "ws": ws, "cause": dict(cause), "made": made}, cached=False,
     )  # fmt: skip
     return list(steps.values())
 
@@ -129,8 +140,15 @@ def data_step(ws: Workspace, dataset: Dataset) -> Step:
         f"data:{dataset.name}", work.take_version, {}, {"source": known, "declaration": work.declared_dataset(dataset)},
         {"dataset": dataset, "folder": ws.folder, "ws": ws}, [function] if function else [],
         holds=lambda v: _whole(ws, v["address"]) and ws.ledger.get(versions.KIND, versions.Version(**v).id) is not None,
-        cached=known is not None,
+        cached=known is not None, outside=("source",),
     )  # fmt: skip
+
+
+def given_step(ws: Workspace, dataset: Dataset, data: Mapping[str, versions.Version]) -> Step:
+    """The step that takes the version of a data set that is given, wherever its source has gone. Raises NotFound."""
+    if dataset.name not in data:
+        raise NotFound(f"No version of data set {dataset.name!r} is given.", where=f"model's data: {', '.join(data)}")
+    return Step(f"data:{dataset.name}", work.given_version, {}, {"version": plain(asdict(data[dataset.name]))}, {"ws": ws})
 
 
 def _whole(ws: Workspace, address: str) -> bool:

@@ -61,7 +61,7 @@ def test_an_address_with_a_host_is_handed_on_whole() -> None:
 
 @pytest.mark.parametrize("url", ["redis://localhost", "ledger.db", "", "SQLITE:/x"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones(url: str) -> None:
-    with pytest.raises(UsageError, match="memory:, sqlite:"):
+    with pytest.raises(UsageError, match="memory:, postgres:, postgresql:, sqlite:"):
         open_backend("ledger", url)
 
 

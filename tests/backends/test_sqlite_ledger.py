@@ -46,7 +46,8 @@ def test_an_empty_file_becomes_a_ledger_of_the_present_version(path: Path) -> No
     path.touch()
     SqliteLedger(path).put("run", "a", {})
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(LEDGER.scripts)
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1  # the floor: who knows one script may use it
+        assert connection.execute("SELECT max(number) FROM migrations").fetchone()[0] == len(LEDGER.scripts)
         assert connection.execute("PRAGMA application_id").fetchone()[0] == LEDGER.application_id
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
@@ -84,8 +85,35 @@ def test_a_file_of_a_newer_treadle_is_refused_and_left_alone(ledger: SqliteLedge
     with pytest.raises(StorageError, match="newer Treadle") as caught:
         SqliteLedger(path)
     assert "Install" in str(caught.value)
-    _sql(path, f"PRAGMA user_version = {len(LEDGER.scripts)}")
+    _sql(path, "PRAGMA user_version = 1")
     assert SqliteLedger(path).get("run", "a") is not None
+
+
+def test_a_script_that_only_adds_leaves_the_file_to_older_ones(path: Path) -> None:
+    old = Schema("ledger", 7, ("CREATE TABLE a (n INTEGER);",))
+    new = Schema("ledger", 7, (*old.scripts, "CREATE INDEX i ON a (n);", "ALTER TABLE a ADD COLUMN m;"), adds=frozenset({2, 3}))
+    newest = Schema("ledger", 7, (*new.scripts, "DROP TABLE a;"), adds=new.adds)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for schema in (old, new, old, new):
+            migrate(connection, schema, path)
+        connection.execute("INSERT INTO a (n, m) VALUES (1, 2)")
+        migrate(connection, newest, path)
+        migrate(connection, newest, path)
+        for schema in (old, new):
+            with pytest.raises(StorageError, match="newer Treadle"):
+                migrate(connection, schema, path)
+
+
+@pytest.mark.parametrize(("kind", "where", "index"), [("run_step", {"run": "a"}, "run_steps_by_run"), ("run", {"status": "done"}, "runs_by_status")])
+def test_the_questions_asked_all_the_time_use_an_index(ledger: SqliteLedger, kind: str, where: dict[str, str], index: str) -> None:
+    asked: list[str] = []
+    connection = ledger._sessions.mine().connection
+    connection.set_trace_callback(asked.append)
+    ledger.find(kind, where, newest_first=True, limit=1)
+    connection.set_trace_callback(None)
+    plan = " ".join(row[3] for row in ledger._rows(f"EXPLAIN QUERY PLAN {asked[0]}"))
+    assert index in plan
+    assert "B-TREE" not in plan
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import obstore
+
 from treadle.backends.file_blobs import FileBlobs
 from treadle.backends.memory_blobs import MemoryBlobs
+from treadle.backends.s3_blobs import S3Blobs
 from treadle.ports.blobs import Blobs
 from treadle.testing.blobs_contract import BlobsContract
+from treadle.testing.servers import s3, schema_of
 
 
 class TestFileBlobs(BlobsContract):
@@ -29,3 +33,13 @@ class TestMemoryBlobs(BlobsContract):
     def damage(self, blobs: Blobs, address: str) -> None:
         assert isinstance(blobs, MemoryBlobs)
         blobs._held[address] = b"Late"
+
+
+class TestS3Blobs(BlobsContract):
+    def make(self, folder: Path) -> S3Blobs:
+        s3()
+        return S3Blobs(f"s3://treadle/{schema_of(folder)}?cache={folder}/cache")
+
+    def damage(self, blobs: Blobs, address: str) -> None:
+        assert isinstance(blobs, S3Blobs)
+        obstore.put(blobs._store, f"{address[:2]}/{address[2:]}", b"Late")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from treadle.backends.memory_ledger import MemoryLedger
+from treadle.backends.postgres_ledger import PostgresLedger
 from treadle.backends.sqlite_ledger import SqliteLedger
 from treadle.testing.ledger_contract import LedgerContract
+from treadle.testing.servers import postgres_url, schema_of
 
 
 class TestSqliteLedger(LedgerContract):
@@ -19,3 +21,8 @@ class TestMemoryLedger(LedgerContract):
 
     def make(self, folder: Path) -> MemoryLedger:
         return MemoryLedger()
+
+
+class TestPostgresLedger(LedgerContract):
+    def make(self, folder: Path) -> PostgresLedger:
+        return PostgresLedger(postgres_url(schema=schema_of(folder)))

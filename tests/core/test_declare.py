@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 import treadle as tr
-from treadle.assemble import load_project
 from treadle.core.declare.data import Dataset
 from treadle.core.declare.model import Model
 from treadle.core.errors import ProjectError
+from treadle.project_file import load_project
 
 
 class World:

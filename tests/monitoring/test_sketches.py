@@ -119,3 +119,79 @@ def test_bytes_that_are_no_sketch_are_refused(data: bytes) -> None:
         from_bytes(data)
     with pytest.raises(Corrupt):
         load({"x": "not base64!"})
+
+
+KLL = {  # what earlier versions wrote, with the KLL of Apache DataSketches: 0, 1, 5 and 100 values 0, 1, 2, ...; the last with levels of 8
+    0: "VE4xAAAAAAAAAAAAAAAAAAAAAAAAAAAAAPB/AAAAAAAA8P8AAAAAAAAAAAAAAAAAAAAAAgEPAZABCAA=",
+    1: "VE4xAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIPBJABCAAAAAAA",
+    5: "VE4xBQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEEAAAAAAAAAAQAAAAAAAACRABQEPAJABCAAFAAAAAAAAAJABAQCLAQAAAAAAAAAAgEAAAIBAAABAQAAAAEAAAIA/AAAAAA==",
+    100: "VE4xZAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADAWEAAAAAAAMBIQAAAAADQV/RABQEPAAgACABkAAAAAAAAAAgABAAFAAAADwAAABAAAAAaAAAAAAAAAAAAxkIAAMZCAADEQgAAwkIAAMBCAAC+QgAAvEIAALpCAAC4QgAAtkIAALRCAABAQgAASEIAAFhCAABoQgAAeEIAAIRCAACMQgAAlEIAAJxCAACkQgAArEIAAAAAAAAQQQAAiEEAAMhBAAAEQgAAJEI=",
+}
+
+
+@pytest.mark.parametrize("rows", KLL)
+def test_sketches_of_earlier_versions_stay_readable(rows: int) -> None:
+    old = load({"x": KLL[rows]})["x"]
+    assert isinstance(old, NumberSketch)
+    assert old.count == rows
+    assert old.below([rows // 4, rows // 2]).tolist() == {0: [0.0, 0.0], 1: [1.0, 1.0], 5: [0.4, 0.6], 100: [0.32, 0.54]}[rows]
+    both = old.merge(sketch_column([1e6], "number"))  # type: ignore[arg-type]
+    assert (both.count, both.maximum) == (rows + 1, 1e6)
+    assert from_bytes(both.to_bytes()).to_bytes() == both.to_bytes()
+
+
+@pytest.mark.parametrize("parts", [1, 7, 400])
+def test_the_same_values_give_the_same_bytes(parts: int) -> None:
+    values = np.random.default_rng(8).normal(size=100_000)
+    sketches = [NumberSketch(), NumberSketch()]
+    for part in np.array_split(values, parts):
+        for sketch in sketches:
+            sketch.update(part)
+    assert sketches[0].to_bytes() == sketches[1].to_bytes()
+    merged = [sketches[0].merge(sketches[1]), sketches[0].merge(sketches[1])]
+    assert merged[0].to_bytes() == merged[1].to_bytes()
+
+
+@pytest.mark.parametrize("parts", [1, 50, 1_000])
+@pytest.mark.parametrize("shape", ["normal", "lognormal", "mostly zero", "counts", "rising"])
+def test_ranks_and_distances_are_close_to_exact(shape: str, parts: int) -> None:
+    """0.0015 and 0.0035 are measured; an earlier version, with KLL's coins, was off by up to 0.0046 on the same values."""
+    from scipy import stats
+
+    from treadle.monitoring.detectors import ks
+
+    rng, n = np.random.default_rng(9), 100_000
+
+    def draw(shift: float) -> np.ndarray:
+        values = {
+            "normal": lambda: rng.normal(shift, size=n), "lognormal": lambda: rng.lognormal(shift, size=n),
+            "mostly zero": lambda: np.where(rng.random(n) < 0.7 - shift / 10, 0, rng.gamma(2, size=n)),
+            "counts": lambda: rng.poisson(6 + shift, n).astype(float), "rising": lambda: np.arange(n) + 1000 * shift,
+        }[shape]()
+        return values.astype(np.float32)
+
+    columns = [draw(0.0), draw(0.3)]
+    sketches = []
+    for values in columns:
+        whole = NumberSketch()
+        for part in np.array_split(values, parts):
+            piece = NumberSketch()
+            piece.update(part)
+            whole = whole.merge(piece)
+        sketches.append(whole)
+    points = np.unique(np.quantile(columns[0], np.linspace(0.001, 0.999, 999)).astype(np.float32))
+    exact = np.searchsorted(np.sort(columns[0]), points, side="right") / n
+    worst = 0.0015 if parts == 1 else 0.0035
+    assert np.abs(sketches[0].below(points) - exact).max() < worst
+    assert abs(ks.score(*sketches) - stats.ks_2samp(*columns).statistic) < 2 * worst
+
+
+def test_merging_a_thousand_days_one_by_one_does_not_drift() -> None:
+    """Always the first of two, or always the second, would push the median a little with every merge."""
+    rng = np.random.default_rng(10)
+    values = rng.normal(size=(2_000, 40))
+    whole = NumberSketch()
+    for day in values:
+        whole.update(day)
+    assert abs(float(whole.below([0.0])[0]) - float((values <= 0).mean())) < 0.004
+    assert abs(float(whole.quantiles([0.5])[0])) < 0.02

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from treadle.backends.sqlite_ledger import SqliteLedger
+from treadle.pipelines.run import steps_of
 
 PROGRAM = '''
 import os, sys, time
@@ -81,7 +82,7 @@ def test_killed_in_its_third_step_it_does_the_third_and_the_fourth_when_started_
 
     ledger = SqliteLedger(tmp_path / "ledger.db")
     (dead,) = ledger.find("run")
-    assert (dead["status"], dead["steps"][-1]["status"]) == ("running", "running")
+    assert (dead["status"], steps_of(dead.id, ledger)[-1]["status"]) == ("running", "running")
 
     (tmp_path / "hang").unlink()
     calls.unlink()
@@ -91,7 +92,7 @@ def test_killed_in_its_third_step_it_does_the_third_and_the_fourth_when_started_
 
     runs = ledger.find("run")
     assert [r["status"] for r in runs] == ["interrupted", "done"]
-    assert [(s["name"], s["status"]) for s in runs[1]["steps"]] == [("first", "reused"), ("second", "reused"), ("third", "done"), ("fourth", "done")]
+    assert [(s["step"], s["status"]) for s in steps_of(runs[1].id, ledger)] == [("first", "reused"), ("second", "reused"), ("third", "done"), ("fourth", "done")]
     assert [e.kind for e in ledger.events_since()] == ["run.started", "run.interrupted", "run.started", "run.done"]
     assert len(ledger.find("result", {"step": "fourth"})) == 1
     assert ledger.verify_chain() == 4
@@ -99,3 +100,70 @@ def test_killed_in_its_third_step_it_does_the_third_and_the_fourth_when_started_
     again = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert again.stdout == "12\n"
     assert calls.read_text().split() == ["third", "fourth"]  # nothing was done a second time
+
+
+PAUSED = '''
+import sys, time
+from pathlib import Path
+from treadle.backends.file_blobs import FileBlobs
+from treadle.backends.inprocess import InProcessExecutor
+from treadle.backends.sqlite_ledger import SqliteLedger
+from treadle.core.clock import SystemClock
+from treadle.core.errors import TreadleError
+from treadle.pipelines.graph import Step
+from treadle.pipelines.run import Runner
+
+folder = Path(sys.argv[1])
+
+
+def first():
+    print("in the first", file=sys.__stdout__, flush=True)
+    while (folder / "hold").exists():
+        time.sleep(0.02)
+    return [1, 2, 3]
+
+
+def second(rows):
+    with (folder / "calls").open("a") as calls:
+        calls.write("second\\n")
+    return sum(rows)
+
+
+runner = Runner(SqliteLedger(folder / "ledger.db"), FileBlobs(folder / "blobs"), InProcessExecutor(), SystemClock(), lease_seconds=1.5)
+steps = [Step("first", first), Step("second", second, {"rows": "first"})]
+try:
+    if sys.argv[2] == "run":
+        outcome = runner.run("p.m", steps, cause={"kind": "person", "id": "", "text": ""}, id="run-1")
+    else:
+        outcome = runner.resume("run-1", steps)
+    print(outcome["second"])
+except TreadleError as error:
+    print(type(error).__name__, error)
+'''
+
+
+def test_a_driver_that_hangs_loses_its_run_and_what_it_says_later_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PAUSED)
+    command = [sys.executable, str(program), str(tmp_path)]
+    (tmp_path / "hold").touch()
+    with subprocess.Popen([*command, "run"], stdout=subprocess.PIPE, text=True) as hung:
+        assert hung.stdout is not None
+        assert hung.stdout.readline() == "in the first\n"
+        alive = subprocess.run([*command, "resume"], capture_output=True, text=True, check=True)
+        assert alive.stdout.startswith("Conflict Run run-1 is being driven by process")  # it works, and its heart beats
+
+        hung.send_signal(signal.SIGSTOP)
+        (tmp_path / "hold").unlink()
+        taken = subprocess.run([*command, "resume"], capture_output=True, text=True, check=True)
+        assert taken.stdout.splitlines() == ["in the first", "6"]
+
+        hung.send_signal(signal.SIGCONT)
+        late = hung.stdout.read()
+        assert late.startswith("Fenced Another process drives run run-1 by now")
+        assert hung.wait() == 0
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    (run,) = ledger.find("run")
+    assert (run["status"], run["epoch"]) == ("done", 2)
+    assert (tmp_path / "calls").read_text() == "second\n"
+    assert [e.kind for e in ledger.events_since()] == ["run.started", "run.resumed", "run.done"]

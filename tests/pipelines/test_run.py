@@ -22,7 +22,7 @@ from treadle.core.errors import Cancelled, Conflict, DataError, NotFound, Projec
 from treadle.core.records import Ref
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
-from treadle.pipelines.run import Outcome, Progress, Runner, alive, mark_interrupted, owner
+from treadle.pipelines.run import Outcome, Progress, Runner, alive, mark_interrupted, owner, steps_of
 
 CAUSE = {"kind": "person", "id": "", "text": "by hand"}
 CALLS: list[str] = []
@@ -68,7 +68,7 @@ class World:
     def states(self) -> dict[str, str]:
         """The last state of each step of the run that was started last."""
         run = self.ledger.find("run", newest_first=True)[0]
-        return {entry["name"]: entry["status"] for entry in run["steps"]}
+        return {entry["step"]: entry["status"] for entry in steps_of(run.id, self.ledger)}
 
     def reasons(self) -> dict[str, str]:
         return {p.step: p.reason for p in self.seen if p.state == "started"}
@@ -85,7 +85,7 @@ def test_all_steps_run_once_and_then_none(world: World) -> None:
     assert world.reasons() == {"load": "never ran", "even": "never ran", "report": "never ran"}
     again = world.run()
     assert (CALLS, again["report"], again.reused) == ([], "even", ["load", "even", "report"])
-    assert [(p.step, p.state) for p in world.seen] == [("load", "reused"), ("even", "reused"), ("report", "reused")]
+    assert [(p.step, p.state) for p in world.seen[1:]] == [("load", "reused"), ("even", "reused"), ("report", "reused")]
     assert [first.address(s) == again.address(s) for s in ("load", "even", "report")] == [True] * 3
 
 
@@ -94,7 +94,7 @@ def test_a_result_that_comes_out_the_same_stops_the_wave(world: World) -> None:
     world.run()
     outcome = world.run(world.steps(value=6))
     assert (CALLS, outcome.reused) == (["load", "even"], ["report"])
-    assert world.reasons() == {"load": "parameter value changed", "even": "input rows changed"}
+    assert world.reasons() == {"load": "parameter value changed from 4 to 6", "even": "input rows changed"}
     world.run(world.steps(value=7))
     assert CALLS == ["load", "even", "report"]
 
@@ -154,9 +154,9 @@ def test_a_failure_names_the_step_and_keeps_what_had_finished(world: World) -> N
     assert caught.value.where == "step 'report' of p.m"
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     (run,) = world.ledger.find("run")
-    assert caught.value.hint == f"See: treadle runs {run.id}"
+    assert caught.value.hint == f"See: treadle logs {run.id} report"
     assert (run["status"], world.states()) == ("failed", {"load": "done", "even": "done", "report": "failed"})
-    entry = run["steps"][-1]
+    entry = steps_of(run.id, world.ledger)[-1]
     assert "nothing to divide by" in entry["error"]
     assert "raise ZeroDivisionError" in entry["traceback"]
     assert world.run().reused == ["load", "even"]
@@ -189,7 +189,8 @@ def test_what_a_step_prints_is_kept_with_the_run(world: World) -> None:
         return 1
 
     outcome = world.run(world.steps(last=speak))
-    assert outcome.run["steps"][-1]["log"] == ["first", "second"]
+    entry = steps_of(outcome.run.id, world.ledger)[-1]
+    assert (world.blobs.get(entry["log"]), entry["lines"]) == (b"first\nsecond\n", 2)
 
 
 def test_a_damaged_result_is_computed_again(world: World) -> None:
@@ -198,7 +199,8 @@ def test_a_damaged_result_is_computed_again(world: World) -> None:
     assert world.runner().plan("p.m", world.steps())[1]["fresh"] is False
     again = world.run()
     assert (CALLS, again["report"]) == (["even"], "even")
-    assert world.reasons() == {"even": "its stored result is missing or damaged"}
+    assert world.reasons() == {"even": f"its stored result {outcome.address('even')[:12]} is damaged"}
+    assert [p.step for p in world.seen if p.state == "warning"] == ["even"]
     world.blobs.verify(again.address("even"))
     assert world.run().reused == ["load", "even", "report"]
 
@@ -233,15 +235,15 @@ def test_only_what_is_asked_for_is_run(world: World) -> None:
 def test_the_plan_says_what_would_run_and_runs_nothing(world: World) -> None:
     CALLS.clear()
     assert world.runner().plan("p.m", world.steps()) == [
-        {"step": "load", "fresh": False, "reason": "never ran"}, {"step": "even", "fresh": False, "reason": "after load"},
-        {"step": "report", "fresh": False, "reason": "after even"},
+        {"step": "load", "state": "run", "fresh": False, "reason": "never ran"}, {"step": "even", "state": "run", "fresh": False, "reason": "after load"},
+        {"step": "report", "state": "run", "fresh": False, "reason": "after even"},
     ]  # fmt: skip
     assert CALLS == []
     world.run()
     before = len(world.ledger.events_since())
     assert [s["fresh"] for s in world.runner().plan("p.m", world.steps())] == [True] * 3
     said = world.runner().plan("p.m", world.steps(value=5))
-    assert [(s["fresh"], s["reason"]) for s in said] == [(False, "parameter value changed"), (False, "after load"), (False, "after even")]
+    assert [(s["fresh"], s["reason"]) for s in said] == [(False, "parameter value changed from 4 to 5"), (False, "after load"), (False, "after even")]
     assert len(world.ledger.events_since()) == before
 
 
@@ -263,7 +265,7 @@ def test_one_cause_starts_exactly_one_run(world: World) -> None:
 
 def test_a_run_without_a_living_owner_is_marked_interrupted(world: World) -> None:
     def leave(status: str, who: Mapping[str, Any]) -> str:
-        return world.ledger.put("run", f"run-{len(world.ledger.find('run'))}", {"status": status, "owner": dict(who), "steps": []}).id
+        return world.ledger.put("run", f"run-{len(world.ledger.find('run'))}", {"status": status, "owner": dict(who)}).id
 
     pid = os.fork()
     if pid == 0:
@@ -282,17 +284,18 @@ def test_a_run_without_a_living_owner_is_marked_interrupted(world: World) -> Non
 
 @pytest.mark.parametrize("value", [None, True, 3, 1.5, "ä", [1, [2]], {"a": None}, (1, 2), {1: 2}, {1, 2}, datetime(2013, 1, 1, tzinfo=UTC), b"x", float("inf")])
 def test_a_result_comes_back_as_it_was(value: Any) -> None:
-    codec, data = results.dump(value)
-    back = results.load(codec, data)
+    blobs = MemoryBlobs()
+    back = results.load(*results.store(value, blobs), blobs)
     assert (back, type(back)) == (value, type(value))
 
 
 def test_frames_and_arrays_come_back_as_they_were() -> None:
     frame = pl.DataFrame({"a": [1, None], "at": [datetime(2013, 1, 1, tzinfo=UTC), None], "b": ["x", ""]})
-    assert results.load(*results.dump(frame)).equals(frame)
-    assert results.dump(frame)[0] == "frame"
+    blobs = MemoryBlobs()
+    assert results.load(*results.store(frame, blobs), blobs).equals(frame)
+    assert results.store(frame, blobs)[0] == "frame"
     array = np.array([1.0, np.nan])
-    assert np.array_equal(results.load(*results.dump(array)), array, equal_nan=True)
+    assert np.array_equal(results.load(*results.store(array, blobs), blobs), array, equal_nan=True)
 
 
 def test_what_cannot_be_stored_is_refused_by_its_type_and_the_step_has_failed(world: World) -> None:

@@ -4,7 +4,8 @@
     >>> open_backend("tables", "parquet:", blobs=open_backend("blobs", "memory:"))  # doctest: +SKIP
 
 An address is `scheme:` followed by nothing, by a path (`sqlite:///srv/ledger.db` is absolute, `sqlite:.treadle/ledger.db` relative;
-%20 and the like are decoded) or by a host (`webhook+https://hooks.example.org/x`), which is handed on whole, without `webhook+`.
+%20 and the like are decoded) or by a host (`webhook+https://hooks.example.org/x`), which is handed on whole, without `webhook+`. So is an address
+of PostgreSQL, which may leave out everything.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from treadle.core.errors import UsageError
 CATALOG: dict[str, dict[str, str]] = {
     "ledger": {
         "sqlite": "treadle.backends.sqlite_ledger:SqliteLedger",
+        "postgresql": "treadle.backends.postgres_ledger:PostgresLedger",
+        "postgres": "treadle.backends.postgres_ledger:PostgresLedger",
         "memory": "treadle.backends.memory_ledger:MemoryLedger",
     },
     "blobs": {
         "file": "treadle.backends.file_blobs:FileBlobs",
+        "s3": "treadle.backends.s3_blobs:S3Blobs",
         "memory": "treadle.backends.memory_blobs:MemoryBlobs",
     },
     "tables": {
@@ -37,6 +41,8 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "executor": {
         "inprocess": "treadle.backends.inprocess:InProcessExecutor",
+        "processes": "treadle.backends.process_pool:ProcessPool",
+        "ray": "treadle.backends.ray_executor:RayExecutor",
     },
     "notifier": {
         "file": "treadle.backends.file_notifier:FileNotifier",
@@ -44,6 +50,8 @@ CATALOG: dict[str, dict[str, str]] = {
         "webhook+https": "treadle.backends.webhook_notifier:WebhookNotifier",
     },
 }
+
+_WHOLE = ("postgresql", "postgres", "s3")
 
 
 def open_backend(port: str, url: str, **parts: Any) -> Any:
@@ -65,6 +73,8 @@ def open_backend(port: str, url: str, **parts: Any) -> Any:
 
 
 def _location(scheme: str, rest: str) -> tuple[str, ...]:
+    if scheme in _WHOLE:
+        return (f"{scheme}:{rest}",)
     if not rest.strip("/"):
         return ()
     if rest.startswith("//") and not rest.startswith("///"):

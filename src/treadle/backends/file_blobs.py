@@ -6,16 +6,19 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from treadle.backends.hashed_file import fill, finish
 from treadle.backends.os_errors import storage_error
 from treadle.core.errors import Corrupt, NotFound
 from treadle.core.ids import new_id
+from treadle.ports.blobs import Content
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")  # also what keeps '../../etc/passwd' from ever becoming a path
-_CHUNK = 1 << 20
+_BUFFER = 1 << 20  # gathers small writes; larger ones go past it
 
 
 class FileBlobs:
@@ -32,13 +35,22 @@ class FileBlobs:
         except OSError as error:
             raise storage_error(error, self._root) from error
 
-    def put(self, data: bytes | Path) -> str:
-        if isinstance(data, Path):
-            return self._put_file(data)
+    def __reduce__(self) -> tuple[object, ...]:
+        return (FileBlobs, (self._root,))
+
+    def put(self, data: Content) -> str:
+        if not isinstance(data, bytes):
+            return self._write(lambda out: fill(data, out, self._root))
         address = hashlib.sha256(data).hexdigest()
         if self._held(address):
             return address
-        return self._write([data])
+
+        def write(out: BinaryIO) -> str:
+            with _errors_of(self._root):
+                out.write(data)
+            return address
+
+        return self._write(write)
 
     def get(self, address: str) -> bytes:
         path = self.path(address)
@@ -115,31 +127,18 @@ class FileBlobs:
             raise storage_error(error, path) from error
         return True
 
-    def _put_file(self, source: Path) -> str:
-        try:
-            file = source.open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"There is no file {source}.") from None
-        except OSError as error:
-            raise storage_error(error, source) from error
-        with file:
-            return self._write(iter(lambda: file.read(_CHUNK), b""))
-
-    def _write(self, chunks: Iterable[bytes]) -> str:
-        """Hash while writing, because a file may be too large to read twice or to hold in memory."""
+    def _write(self, write: Callable[[BinaryIO], str]) -> str:
+        """Let `write` write into a temporary file, and give that the name which `write` returns."""
         pending = self._tmp / new_id("blob")
-        hashing = hashlib.sha256()
         try:
-            with pending.open("xb") as out:
-                for chunk in chunks:
-                    hashing.update(chunk)
-                    out.write(chunk)
-                out.flush()
-                os.fchmod(out.fileno(), 0o444)
-                os.fsync(out.fileno())
-            return self._name(pending, hashing.hexdigest())
-        except OSError as error:
-            raise storage_error(error, self._root) from error
+            with _errors_of(self._root):
+                out = pending.open("xb", buffering=_BUFFER)
+            with _closing(out):
+                address = write(out)
+                with _errors_of(self._root):
+                    finish(out, durable=True)
+            with _errors_of(self._root):
+                return self._name(pending, address)
         finally:
             with suppress(OSError):
                 pending.unlink(missing_ok=True)
@@ -154,6 +153,24 @@ class FileBlobs:
         os.replace(pending, path)
         _sync_folder(path.parent)
         return address
+
+
+@contextmanager
+def _closing(out: BinaryIO) -> Iterator[None]:
+    """Close it, and let the error of a last write that a full disk refuses not hide the one that is already on its way."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            out.close()
+
+
+@contextmanager
+def _errors_of(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, place) from error
 
 
 def _sync_folder(folder: Path) -> None:

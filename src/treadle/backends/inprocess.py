@@ -1,6 +1,6 @@
 """Steps run right here, in the calling thread: nothing to start, and a debugger stops inside them.
 
-A `timeout` cannot be enforced in one's own process and is not looked at; use an executor with processes where one is needed.
+A `timeout` or a memory limit cannot be enforced in one's own process and is not looked at; use `processes:` where one is needed.
 What the calling thread prints and logs reaches `log`; other threads keep writing where they wrote before.
 """
 
@@ -10,41 +10,41 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
+
+from treadle.backends.lines import Lines
+from treadle.ports.executor import Task
 
 
 class InProcessExecutor:
-    """Calls the function and returns."""
+    """Calls the function in `submit` itself: the future that comes back is finished. Ctrl-C in it is the caller's own, and leaves `submit`."""
 
-    def run(
-        self, function: Callable[..., Any], arguments: Mapping[str, Any], *, log: Callable[[str], None] | None = None, timeout: float | None = None
-    ) -> Any:
-        if log is None:
-            return function(**arguments)
-        with _captured(log):
-            return function(**arguments)
+    stops = False
+    apart = False
+    slots = 1
+
+    def submit(self, task: Task, *, log: Callable[[str], None] | None = None) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            with _captured(log) if log else nullcontext():
+                value = task.function(**task.arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+        try:
+            return future
+        finally:
+            del future  # its error's traceback holds this frame: with the name gone they are no ring, and what the step held is freed at once
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class _Lines:
-    """Gathers text and hands on whole lines; of a progress bar that redraws itself only its last state."""
-
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self._log = log
-        self._pending = ""
-
-    def write(self, text: str) -> None:
-        *lines, self._pending = (self._pending + text).split("\n")
-        for line in lines:
-            self._log(line.rstrip("\r").rsplit("\r", 1)[-1])
-
-    def finish(self) -> None:
-        if self._pending:
-            self.write("\n")
 
 
 class _Router(io.TextIOBase):
@@ -53,7 +53,7 @@ class _Router(io.TextIOBase):
     def __init__(self, name: str) -> None:
         self.name = name
         self.before: TextIO = getattr(sys, name)
-        self.lines: dict[int, list[_Lines]] = {}
+        self.lines: dict[int, list[Lines]] = {}
 
     def write(self, text: str) -> int:
         mine = self.lines.get(threading.get_ident())
@@ -71,7 +71,7 @@ class _Router(io.TextIOBase):
 
 
 class _LogLines(logging.Handler):
-    def __init__(self, lines: _Lines) -> None:
+    def __init__(self, lines: Lines) -> None:
         super().__init__()
         self._lines = lines
         self._thread = threading.get_ident()
@@ -91,8 +91,8 @@ _lock = threading.Lock()
 @contextmanager
 def _captured(log: Callable[[str], None]) -> Iterator[None]:
     thread = threading.get_ident()
-    streams = {name: _Lines(log) for name in ("stdout", "stderr")}
-    logged = _LogLines(_Lines(log))
+    streams = {name: Lines(log) for name in ("stdout", "stderr")}
+    logged = _LogLines(Lines(log))
     with _lock:
         for name, lines in streams.items():
             router = _routers.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import tempfile
 import threading
@@ -10,8 +11,9 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from treadle.backends.os_errors import storage_error
+from treadle.backends.hashed_file import fill
 from treadle.core.errors import Corrupt, NotFound
+from treadle.ports.blobs import Content
 
 
 class MemoryBlobs:
@@ -22,10 +24,10 @@ class MemoryBlobs:
         self._lock = threading.Lock()
         self._folder: Path | None = None
 
-    def put(self, data: bytes | Path) -> str:
-        content = _read(data) if isinstance(data, Path) else bytes(data)
-        address = hashlib.sha256(content).hexdigest()
-        self._held.setdefault(address, content)
+    def put(self, data: Content) -> str:
+        out = io.BytesIO()
+        address = fill(data, out, Path("memory:"))
+        self._held.setdefault(address, out.getvalue())
         return address
 
     def get(self, address: str) -> bytes:
@@ -70,12 +72,3 @@ class MemoryBlobs:
         if content is None:
             raise NotFound(f"There is no blob {address[:64]!r}.")
         return content
-
-
-def _read(source: Path) -> bytes:
-    try:
-        return source.read_bytes()
-    except FileNotFoundError:
-        raise NotFound(f"There is no file {source}.") from None
-    except OSError as error:
-        raise storage_error(error, source) from error

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any
 
 from treadle.backends import json_text
+from treadle.backends.ledger_rows import conflict
 from treadle.backends.ledger_where import conditions
 from treadle.backends.moments import from_micros, micros
 from treadle.core.canonical import plain
 from treadle.core.clock import SystemClock, iso, parse_time
-from treadle.core.errors import Conflict, Corrupt
+from treadle.core.errors import Corrupt
 from treadle.core.records import GENESIS, Event, Link, Point, Record, Ref, chain_hash
 
 
@@ -39,10 +40,7 @@ class MemoryLedger:
             before = self._records.get((kind, id))
             version, created = (before[1], before[2]) if before else (0, "")
             if expect is not None and expect != version:
-                raise Conflict(
-                    f"{kind}/{id} has version {version}, not {expect}." if version else f"{kind}/{id} does not exist, so it has no version {expect}.",
-                    hint="Somebody else changed it first; read it again and decide anew.",
-                )
+                raise conflict(kind, id, version, expect)
             now = iso(SystemClock().now())
             self._undo.append(partial(self._restore, (kind, id), before))
             self._records[kind, id] = (text, version + 1, created or now, now)

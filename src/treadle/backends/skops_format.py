@@ -6,6 +6,9 @@ and come from one of the four libraries a Treadle model is made with; the column
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,7 @@ class SkopsFormat:
         kind = type(model).__name__
         if info["classes"] is not None and not hasattr(model, "predict_proba"):
             raise CannotConvert(f"{kind} gives no probabilities.", hint="Wrap it in CalibratedClassifierCV(ensemble=False).")
-        content = skops.io.dumps(model)
+        content = _settled(skops.io.dumps(model))
         types = sorted(skops.io.get_untrusted_types(data=content))
         for name in types:
             if not _allowed(name):
@@ -76,6 +79,32 @@ class SkopsFormat:
             told = f"It was written with scikit-learn {info['written_with']}, this is {version('scikit-learn')}."
             raise Corrupt(f"The model file cannot be read. {told}", where=str(path), hint="Pack the model again.") from cause
         return SkopsScorer(model, int(info["width"]), info["classes"] is not None)
+
+
+def _settled(content: bytes) -> bytes:
+    """The same file without what differs from one writing to the next: objects named by where they lay in memory, and the time of day."""
+    names: dict[str, str] = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as written:
+        schema = json.loads(written.read("schema.json"))
+
+        def visit(node: Any) -> None:
+            if isinstance(node, dict):
+                if isinstance(node.get("__id__"), int):
+                    node["__id__"] = int(names.setdefault(str(node["__id__"]), str(len(names) + 1)))
+                if isinstance(node.get("file"), str):
+                    stem, dot, kind = node["file"].partition(".")
+                    node["file"] = names.setdefault(stem, str(len(names) + 1)) + dot + kind
+            for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+                visit(part)
+
+        visit(schema)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as again:
+            for old in sorted((n for n in written.namelist() if n != "schema.json"), key=lambda n: int(names[n.partition(".")[0]])):
+                stem, dot, kind = old.partition(".")
+                again.writestr(zipfile.ZipInfo(names[stem] + dot + kind), written.read(old))
+            again.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema, indent=2))
+    return out.getvalue()
 
 
 class SkopsScorer:

@@ -1,6 +1,11 @@
-"""Numbered SQL scripts that bring a database file from any older version to this one; `PRAGMA user_version` counts them.
+"""Numbered SQL scripts that bring a database file from any older version to this one.
 
 A script, once released, is never changed: what is wrong with it is mended by the next one.
+
+Old and new processes work on one file side by side while a script only adds (an index, a table, a column with a default): the old ones go on
+without noticing. So a file carries two numbers. `PRAGMA user_version` is its floor: the oldest Treadle, counted in scripts known, that may use it.
+The table `migrations` says which scripts it has seen, once that is more than the floor. A script that only adds leaves the floor where it was.
+Every Treadle refuses a file whose floor is above what it knows, and leaves alone what it does not know below that.
 """
 
 from __future__ import annotations
@@ -15,11 +20,15 @@ from treadle.core.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a kind of database file is called, the number that marks such files, and its scripts, oldest first."""
+    """What a kind of database file is called, the number that marks such files, and its scripts, oldest first.
+
+    `adds` are the numbers (from 1) of the scripts that only add: a Treadle that has never heard of them works on as before.
+    """
 
     name: str
     application_id: int
     scripts: tuple[str, ...]
+    adds: frozenset[int] = frozenset()
 
 
 LEDGER = Schema(
@@ -56,7 +65,13 @@ LEDGER = Schema(
         CREATE TABLE points (id INTEGER PRIMARY KEY, metric INTEGER NOT NULL, step INTEGER NOT NULL, time INTEGER NOT NULL, value REAL);
         CREATE INDEX points_by_step ON points (metric, step);
         """,
+        # The two questions that are asked all the time: which steps has this run, and which runs are under way.
+        """
+        CREATE INDEX run_steps_by_run ON records (body -> '$."run"', created_at, id) WHERE kind = 'run_step';
+        CREATE INDEX runs_by_status ON records (body -> '$."status"', created_at, id) WHERE kind = 'run';
+        """,
     ),
+    adds=frozenset({2}),
 )
 
 ONLINE = Schema(
@@ -76,15 +91,21 @@ ONLINE = Schema(
 
 def migrate(connection: sqlite3.Connection, schema: Schema, path: Path) -> None:
     """Run the scripts this file has not seen, all in one transaction. Raises StorageError for a file of a newer Treadle or another program."""
-    if _version(connection, schema, path) == len(schema.scripts):
+    if _versions(connection, schema, path)[0] >= len(schema.scripts):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Asked again under the lock: another process may have migrated while we waited.
-        for number in range(_version(connection, schema, path), len(schema.scripts)):
-            for statement in statements(schema.scripts[number]):
+        version, floor = _versions(connection, schema, path)
+        for number in range(version + 1, len(schema.scripts) + 1):
+            for statement in statements(schema.scripts[number - 1]):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
+            if number in schema.adds:
+                connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY)")
+                connection.execute("INSERT INTO migrations VALUES (?)", (number,))
+            else:
+                floor = number
+        connection.execute(f"PRAGMA user_version = {floor}")
         connection.execute(f"PRAGMA application_id = {schema.application_id}")
         connection.execute("COMMIT")
     except BaseException:
@@ -105,15 +126,17 @@ def statements(script: str) -> Iterator[str]:
         raise ValueError(f"unfinished statement: {pending.strip()[:60]}")
 
 
-def _version(connection: sqlite3.Connection, schema: Schema, path: Path) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _versions(connection: sqlite3.Connection, schema: Schema, path: Path) -> tuple[int, int]:
+    """How many scripts the file has seen, and how many a Treadle must know that may use it."""
+    floor = int(connection.execute("PRAGMA user_version").fetchone()[0])
     owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    empty = version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if not empty and owner != schema.application_id:
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if (floor or tables) and owner != schema.application_id:
         raise StorageError(f"{path} is a database, but not a Treadle {schema.name}.", hint="Choose another path; nothing in it was changed.")
-    if version > len(schema.scripts):
+    if floor > len(schema.scripts):
         raise StorageError(
-            f"{path} was written by a newer Treadle: its {schema.name} has version {version}, this one knows up to {len(schema.scripts)}.",
+            f"{path} was written by a newer Treadle: its {schema.name} needs one of version {floor}, this one knows up to {len(schema.scripts)}.",
             hint="Install the newer Treadle; nothing was changed.",
         )
-    return version
+    seen = connection.execute("SELECT max(number) FROM migrations").fetchone()[0] if "migrations" in tables else None
+    return max(floor, seen or 0), floor

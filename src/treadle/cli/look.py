@@ -1,4 +1,4 @@
-"""Looking: `report`, `why`, `runs`, `models`, `status`, `console`."""
+"""Looking: `report`, `why`, `models`, `status`, `console`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from treadle.cli import show
-from treadle.core.errors import NotFound
 
 
 @click.command(epilog="Example: treadle report late-arrival --out report.html")
@@ -53,53 +52,6 @@ def _tree(value: Any, indent: int = 0) -> None:
             _tree(entry, indent + 1)
         else:
             show.say(f"{pad}{key}: {'-' if entry in (None, '', [], {}) else f'{entry:.6g}' if isinstance(entry, float) else entry}")
-
-
-@click.command(epilog="Example: treadle runs --limit 5")
-@click.argument("run", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
-@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
-@click.pass_context
-def runs(ctx: click.Context, run: str | None, limit: int, json_: bool) -> None:
-    """List the runs, newest first, or show one with its steps."""
-    from treadle.pipelines.run import RUN, mark_interrupted
-
-    ws = show.workspace(ctx)
-    mark_interrupted(ws.ledger, ws.clock)
-    if run is not None:
-        record = ws.ledger.get(RUN, run)
-        if record is None:
-            raise NotFound(f"There is no run {run!r}.", hint="See: treadle runs")
-        if json_:
-            show.as_json({"id": record.id, **record.body})
-            return
-        show.say(
-            f"{record.id}  {record['scope']}  {record['status']}  {record['error']}"
-            if record.get("error")
-            else f"{record.id}  {record['scope']}  {record['status']}"
-        )
-        show.say(f"started {record['started'][:19]}  because: {record['cause']['text'] or record['cause']['kind']}")
-        show.table(
-            ["step", "status", "seconds", "why"],
-            [(s["name"], s["status"], f"{s.get('seconds', 0):.2f}", s.get("reason", "")) for s in record["steps"]],
-        )
-        for step in record["steps"]:
-            for line in step.get("log", []):
-                show.say(f"  {step['name']}: {line}")
-            if step.get("traceback"):
-                show.say(step["traceback"])
-        return
-    found = ws.ledger.find(RUN, newest_first=True, limit=limit)
-    if json_:
-        show.as_json([{"id": r.id, **r.body} for r in found])
-        return
-    if not found:
-        show.say("No run yet. Start one with: treadle run")
-    rows = []
-    for r in found:
-        seconds = sum(s.get("seconds", 0) for s in r["steps"])
-        rows.append((r.id, r["model"], r["status"], r["started"][:19], f"{seconds:.1f}", (r["cause"]["text"] or r["cause"]["kind"])[:70]))
-    show.table(["run", "model", "status", "started", "seconds", "because"], rows)
 
 
 @click.command(epilog="Example: treadle models late-arrival --version 2")

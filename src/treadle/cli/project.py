@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from treadle.cli import show
+from treadle.assemble import Workspace
+from treadle.cli import show, told
 from treadle.core.clock import parse_time
+from treadle.core.records import Record
+from treadle.pipelines.run import Outcome
 
 
 @click.command(epilog="Example: treadle init --data churn.csv --target churned")
@@ -46,80 +50,98 @@ def init(ctx: click.Context, name: str | None, data: Path | None, target: str | 
     show.say(f"Next: treadle -C {folder} run" if str(folder) != "." else "Next: treadle run")
 
 
-@click.command(epilog="Example: treadle run late-arrival --as-of 2013-04-01")
-@click.argument("model", default="")
-@click.option("--as-of", metavar="TIME", help="Use only rows whose truth was known by then.")
+@click.command(epilog="Example: treadle run nightly --set parts=a,b")
+@click.argument("target", default="", metavar="[MODEL|PIPELINE]")
+@click.option("--set", "assigned", multiple=True, metavar="NAME=VALUE", help="Give a parameter of the pipeline a value. Can be given several times.")
+@click.option("--as-of", metavar="TIME", help="Use only rows whose truth was known by then (models).")
 @click.option("--until", default="", metavar="STEP", help="Stop after this step.")
-@click.option("--plan", is_flag=True, help="Say what would run and why, and run nothing.")
+@click.option("--executor", default="", metavar="ADDRESS", help="Where the steps run, instead of the setting; for example 'processes:'.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def run(ctx: click.Context, model: str, as_of: str | None, until: str, plan: bool, json_: bool) -> int:
-    """Take the data's version, compute features, search and train, judge by the gates, and register the version.
+def run(ctx: click.Context, target: str, assigned: Sequence[str], as_of: str | None, until: str, executor: str, json_: bool) -> int:
+    """Run a pipeline; or turn the wheel for a model: take the data's version, compute features, search and train, judge by the gates, register.
 
-    What has not changed since the last run is not done again; the same command after a crash goes on where it stopped.
+    What has not changed since the last run is not done again; the same command after a crash goes on where it stopped. `treadle plan` says before
+    what would run and why.
     """
-    from treadle.registry import promote, versions
-    from treadle.turn import already, build, turn
+    from treadle.cli.live import following
+    from treadle.start import only, start
 
-    ws = show.workspace(ctx, watch=None if json_ else show.step)
-    declared = ws.model(model)
+    params = show.assignments(assigned)
     moment = parse_time(as_of) if as_of else None
-    deployed = promote.deployment(declared.name, ws.ledger)
-    champion = versions.get(declared.name, deployed["champion"], ws.ledger) if deployed else None
-    cause = {"kind": "person", "id": "", "text": f"treadle run by {ws.actor}"}
-    if plan:
-        champion = None if already(ws, declared, as_of=moment) is not None else champion  # a version that stands is not judged again
-        steps = ws.runner().plan(
-            f"{ws.project.name}.{declared.name}", build(ws, declared, as_of=moment, settings=None, champion=champion, cause=cause)
-        )
-        if json_:
-            show.as_json(steps)
-        else:
-            show.table(["step", "", "why"], [(s["step"], "reuse" if s["fresh"] else "run", s["reason"]) for s in steps])
-        return 0
-    if not json_:
-        show.say(f"{ws.project.name}: {declared.name}")
-    made = None if until else already(ws, declared, as_of=moment)
-    if made is not None:
-        if json_:
-            show.as_json(
-                {
-                    "run": made["run"],
-                    "version": made.id,
-                    "status": made["status"],
-                    "verdict": made["verdict"],
-                    "metrics": made["evaluation"]["metrics"],
-                }
-            )
-        else:
-            show.say("nothing has changed since this version was made")
-            _verdict(made)
-        return 0 if made["verdict"]["passed"] else 4
-    outcome = turn(ws, declared, cause=cause, as_of=moment, champion=champion, until=until)
-    if until:
-        show.say(f"ran up to {until}; run {outcome.run.id}")
-        return 0
-    made = versions.get(declared.name, outcome["register"]["number"], ws.ledger)
+    with show.opened(ctx, executor=executor) as ws:
+        name = target or only(ws)
+        declared = ws.project.models.get(name)
+        if not json_ and (declared is not None or name in ws.project.pipelines):
+            with show.unheard():
+                show.say(f"{ws.project.name}: {name}")
+        if declared is not None and not until and not params:
+            from treadle.turn import already
+
+            made = already(ws, declared, as_of=moment)
+            if made is not None:
+                return version_made(made, made["run"], json_, first="nothing has changed since this version was made")
+        cause = {"kind": "person", "id": "", "text": f"treadle run by {ws.actor}"}
+        with following(json_) as ws.watch:
+            outcome = start(ws, name, cause=cause, params=params, as_of=moment, until=until)
+        return ended(ws, outcome, json_, until)
+
+
+def ended(ws: Workspace, outcome: Outcome, json_: bool, until: str = "") -> int:
+    """Say what came of a run; returns the exit code: 4 for a version that is refused and a run that was rejected."""
+    with show.unheard():
+        return _ended(ws, outcome, json_, until)
+    return 4 if outcome.run["status"] == "rejected" else 0
+
+
+def _ended(ws: Workspace, outcome: Outcome, json_: bool, until: str) -> int:
+    run = outcome.run
+    if run.get("model") and not until and "register" in outcome.stored:
+        from treadle.registry import versions
+
+        return version_made(versions.get(run["model"], outcome["register"]["number"], ws.ledger), run.id, json_)
+    from treadle.pipelines import approvals
+
+    waits = approvals.waiting(ws.ledger, run.id) if run["status"] == "waiting" else []
     if json_:
-        show.as_json(
-            {
-                "run": outcome.run.id,
-                "version": made.id,
-                "status": made["status"],
-                "verdict": made["verdict"],
-                "metrics": made["evaluation"]["metrics"],
-            }
-        )
+        show.as_json({
+            "run": run.id, "target": run.get("pipeline") or run.get("model"), "status": run["status"], "value": told.as_data(outcome),
+            "counts": run["counts"], "seconds": run["seconds"], "cpu": run["cpu"], "error": run.get("error", ""),
+            "waiting": [{"step": a["step"], "question": a["question"]} for a in waits],
+        })  # fmt: skip
+        return 4 if run["status"] == "rejected" else 0
+    if until:
+        show.say(f"ran up to {until}; run {run.id}")
+        return 0
+    value = told.in_words(outcome)
+    if value and run["status"] == "done":
+        show.say(f"returned {value}")
+    show.say(f"run {run.id}: {run['status']}; {told.counted(run['counts'])}; {run['seconds']:.1f} s, CPU {run['cpu']:.1f} s")
+    for asked in waits:
+        show.say(f"  {asked['step']} asks: {asked['question']}")
+        shown = told.shows(asked, ws)
+        if shown:
+            show.say(f"    it shows {shown}")
+        show.say(f"    treadle approve {run.id} {asked['step']} --resume      (or --reject --reason TEXT)")
+    return 4 if run["status"] == "rejected" else 0
+
+
+def version_made(made: Record, run: str, json_: bool, first: str = "") -> int:
+    """Say which version came of a model's run."""
+    if json_:
+        show.as_json({
+            "run": run, "version": made.id, "status": made["status"], "verdict": made["verdict"], "metrics": made["evaluation"]["metrics"],
+        })  # fmt: skip
     else:
+        if first:
+            show.say(first)
         _verdict(made)
-        show.say(f"run {outcome.run.id}")
+        if not first:
+            show.say(f"run {run}")
     return 0 if made["verdict"]["passed"] else 4
 
 
-def _verdict(made: object) -> None:
-    from treadle.core.records import Record
-
-    assert isinstance(made, Record)
+def _verdict(made: Record) -> None:
     e = made["evaluation"]
     m = e["metrics"]["model"][e["primary"]]
     interval = f" ({m['low']:.3f} to {m['high']:.3f})" if m["low"] is not None else ""

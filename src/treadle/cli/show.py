@@ -1,22 +1,57 @@
-"""Printing: tables, progress and JSON, the same way everywhere."""
+"""Printing: tables and JSON, the same way everywhere; and the workspace a command works on."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import chdir, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.canonical import plain
+from treadle.core.errors import UsageError
 from treadle.pipelines.run import Progress
 
 
 def workspace(ctx: click.Context, watch: Callable[[Progress], None] | None = None) -> Workspace:
     """The workspace of the folder the command was given."""
     return open_workspace(ctx.obj["folder"], watch=watch)
+
+
+@contextmanager
+def opened(ctx: click.Context, watch: Callable[[Progress], None] | None = None, *, executor: str = "") -> Iterator[Workspace]:
+    """The workspace, whose worker processes end with the block; steps run with its folder as theirs, wherever the command was typed.
+
+    Args:
+        executor: stands in for the setting of that name.
+    """
+    ws = workspace(ctx, watch)
+    if executor:
+        ws.settings = replace(ws.settings, values={**ws.settings.values, "executor": executor})
+    try:
+        with chdir(ws.folder):
+            yield ws
+    finally:
+        ws.close()
+
+
+def assignments(given: Sequence[str]) -> dict[str, str]:
+    """What was given as `--set name=value`, by name. Raises UsageError."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UsageError(f"--set {text!r} says no name=value.", hint="For example: --set limit=3")
+        if name in found:
+            raise UsageError(f"--set gives {name!r} twice.")
+        found[name] = value
+    return found
 
 
 def as_json(value: Any) -> None:
@@ -29,24 +64,26 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def step(progress: Progress) -> None:
-    """Print the progress of a run, a line a step, on standard error."""
-    if progress.state == "started":
-        if sys.stderr.isatty():
-            print(f"  … {progress.step}  ({progress.reason})", end="\r", file=sys.stderr, flush=True)
-        return
-    mark = {"done": "✓", "reused": "=", "failed": "✗"}[progress.state]
-    note = "not changed, reused" if progress.state == "reused" else f"{progress.seconds:.2f} s, {progress.reason}"
-    print(
-        f"  {mark} {progress.step:<22} {note}\033[K" if sys.stderr.isatty() else f"  {mark} {progress.step:<22} {note}", file=sys.stderr, flush=True
-    )
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What is printed in the block may find no reader any more: then the rest of it is left out, and what follows goes on."""
+    try:
+        yield
+    except BrokenPipeError:
+        with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:  # else the text that is still held fails once more at the end
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows in aligned columns under their heads; nothing if there are none."""
+    cells = list(rows)
+    if cells:
+        columns([head, *cells])
+
+
+def columns(rows: Iterable[Sequence[Any]]) -> None:
     """Print rows in aligned columns."""
-    cells = [list(head), *[[("" if c is None else str(c)) for c in row] for row in rows]]
-    if len(cells) == 1:
-        return
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    cells = [[("" if c is None else str(c)) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

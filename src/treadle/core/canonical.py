@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
+from pathlib import PurePath
 from typing import Any
 
 from treadle.core.clock import iso
@@ -31,6 +32,8 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, PurePath):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {"=": type(value).__name__, **{f.name: plain(getattr(value, f.name)) for f in fields(value) if f.compare}}
     if hasattr(value, "item"):  # a NumPy scalar
@@ -40,7 +43,7 @@ def plain(value: Any) -> Any:
 
 def canonical(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True).encode()
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True).encode("utf-8", "surrogatepass")
 
 
 def digest(value: Any) -> str:

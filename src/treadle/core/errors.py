@@ -128,6 +128,25 @@ class Unavailable(TreadleError):
     transient = True
 
 
+class Transient(TreadleError):
+    """For a step to raise: it went wrong this time, and may go well the next. Retried as often as the step's `retries` says."""
+
+    code = "transient"
+    transient = True
+
+
+class Terminal(TreadleError):
+    """For a step to raise: trying again would not help. Never retried."""
+
+    code = "terminal"
+
+
+class Fenced(Conflict):
+    """This process had lost its lease on a run, and another one drives it now; what this one still had to say is refused."""
+
+    code = "fenced"
+
+
 class StepFailed(TreadleError):
     """A pipeline step raised; `where` names the step, the cause is chained."""
 

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, NOT_IMPLEMENTED
 
-from treadle.assemble import PROJECT_FILE, Workspace
+from treadle.assemble import Workspace
 from treadle.core.errors import TreadleError
+from treadle.project_file import PROJECT_FILE
 from treadle.settings import read_settings
 
 S = TypeVar("S", bound=type)

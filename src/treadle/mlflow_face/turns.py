@@ -7,7 +7,7 @@ from mlflow.utils.uri import append_to_uri_path
 
 from treadle.core.records import Record
 from treadle.mlflow_face import convert
-from treadle.pipelines.run import RUN
+from treadle.pipelines.run import RUN, STEP
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions
 
@@ -45,8 +45,9 @@ def versions_of(scope: str, ledger: Ledger) -> dict[str, Record]:
     """Run id to version. A run that found everything made already carries the version whose evaluation and package it reused."""
     runs = {r.id: r for r in ledger.find(RUN, {"scope": scope})}
     made = {v["run"]: v for v in _registered(scope, ledger) if v["run"] in runs}
-    by_result = {result: version for id, version in made.items() if (result := _result(runs[id]))}
-    return {**{id: by_result[_result(r)] for id, r in runs.items() if _result(r) in by_result}, **made}
+    results = _results(ledger)
+    by_result = {results[id]: version for id, version in made.items() if id in results}
+    return {**{id: by_result[results[id]] for id in runs if results.get(id) in by_result}, **made}
 
 
 def _registered(scope: str, ledger: Ledger) -> list[Record]:
@@ -54,7 +55,7 @@ def _registered(scope: str, ledger: Ledger) -> list[Record]:
     return [v for v in versions.all_versions(model, ledger) if v["project"] == project]
 
 
-def _result(run: Record) -> tuple[str, ...]:
-    """The contents of a run's evaluation and package, if it came that far."""
-    known = {s["name"]: s.get("address") for s in run["steps"]}
-    return (known["evaluate"], known["package"]) if known.get("evaluate") and known.get("package") else ()
+def _results(ledger: Ledger) -> dict[str, tuple[str, str]]:
+    """Run to the contents of its evaluation and its package, for those that came that far."""
+    evaluated, packaged = ({s["run"]: s.get("address", "") for s in ledger.find(STEP, {"step": step})} for step in ("evaluate", "package"))
+    return {run: (address, packaged[run]) for run, address in evaluated.items() if address and packaged.get(run)}

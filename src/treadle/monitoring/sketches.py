@@ -6,9 +6,11 @@
     >>> week.count, week.missing, week.mean
     (4, 1, 2.0)
 
-Numbers are kept as a KLL quantile sketch (Karnin, Lang, Liberty 2016, "Optimal Quantile Approximation in Streams"; Apache DataSketches): at K = 400 a
-rank is off by at most 0.7 % with 99 % confidence, and exact while no more than K values were seen. Categories are counted exactly up to CAP
-values. KLL halves its buffers by coin flips that cannot be seeded, so two sketches of the same long column agree within that error, not to the byte.
+Numbers are kept as a quantile sketch with the levels of KLL (Karnin, Lang, Liberty 2016, "Optimal Quantile Approximation in Streams") and without its
+coins: a full level gives every second value to the next, the first ones and the second ones in turn (Manku, Rajagopalan, Lindsay 1998). The same
+values in the same order therefore give the same bytes, in any process: what is normal for a model is the same whenever it is trained again.
+Exact while no more than K values were seen. Of 100,000 rows a rank was off by at most 0.15 % when they came at once, and by at most 0.35 % when they
+came in up to 1,000 parts (`tests/monitoring/test_sketches.py`). Categories are counted exactly up to CAP values.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from math import inf, isfinite, nan, sqrt
+from functools import cache
+from math import ceil, inf, isfinite, log2, nan, sqrt
 from typing import Any
 
-import datasketches
 import numpy as np
 
 from treadle.core.clock import parse_time
@@ -33,8 +35,11 @@ K = 400
 CAP = 1_000  # categories tracked; the rest is counted together
 LONGEST = 120  # characters of a category that are kept
 _LARGEST = float(np.finfo(np.float32).max)
-_NUMBER, _CATEGORY = b"TN1", b"TC1"  # format and its number; old ones stay readable
+_NUMBER, _CATEGORY = b"TN2", b"TC1"  # format and its number; old ones stay readable
+_KLL = b"TN1"  # Apache DataSketches' KLL behind the same head
 _HEAD = struct.Struct("<3sqqdddd")
+_LEVELS = struct.Struct("<BI")  # how many, and which half each gives next, one bit a level
+_LEAST = 8  # values the smallest level holds
 
 Values = np.ndarray | Sequence[Any]
 
@@ -45,12 +50,14 @@ class NumberSketch:
     `count` is of all rows, `missing` of those without a finite value. Mean and squared deviations are combined by Chan, Golub and LeVeque (1979).
     """
 
-    __slots__ = ("count", "kll", "m2", "maximum", "mean", "minimum", "missing")
+    __slots__ = ("_seen", "count", "levels", "m2", "maximum", "mean", "minimum", "missing", "turns")
 
     def __init__(self) -> None:
         self.count, self.missing = 0, 0
         self.minimum, self.maximum, self.mean, self.m2 = inf, -inf, 0.0, 0.0
-        self.kll: Any = datasketches.kll_floats_sketch(K)
+        self.levels: list[np.ndarray] = [_NONE]  # a value of level h stands for 2**h values
+        self.turns = 0
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def present(self) -> int:
@@ -71,7 +78,7 @@ class NumberSketch:
             before, mean = self.present - len(known), float(known.mean())
             self._moments(before, len(known), mean, float(np.square(known - mean).sum()))
             self.minimum, self.maximum = min(self.minimum, float(known.min())), max(self.maximum, float(known.max()))
-            self.kll.update(np.clip(known, -_LARGEST, _LARGEST).astype(np.float32))
+            self._add(_spread(np.sort(np.clip(known, -_LARGEST, _LARGEST).astype(np.float32))))
 
     def merge(self, other: NumberSketch) -> NumberSketch:
         """A new sketch of both columns together; neither is changed."""
@@ -80,27 +87,84 @@ class NumberSketch:
             both._moments(both.present, part.present, part.mean, part.m2)
             both.count, both.missing = both.count + part.count, both.missing + part.missing
             both.minimum, both.maximum = min(both.minimum, part.minimum), max(both.maximum, part.maximum)
-            both.kll.merge(part.kll)
+            both.turns ^= part.turns
+            both._add(part.levels)
         return both
 
     def quantiles(self, ranks: Sequence[float]) -> np.ndarray:
-        """The values at these ranks (0 to 1); empty when nothing is present."""
-        return np.array(self.kll.get_quantiles(list(ranks)) if self.present else [], dtype=np.float64)
+        """The values at these ranks (0 to 1), as 32-bit floats have them; empty when nothing is present."""
+        if not self.present:
+            return np.array([])
+        values, upto = self._ordered()
+        asked = np.asarray(ranks, dtype=np.float64)
+        found = values[np.minimum(np.searchsorted(upto, asked * upto[-1], side="right"), len(values) - 1)].astype(np.float64)
+        ends = np.clip([self.minimum, self.maximum], -_LARGEST, _LARGEST).astype(np.float32)
+        return np.asarray(np.where(asked <= 0, ends[0], np.where(asked >= 1, ends[1], found)))
 
     def below(self, points: Sequence[float] | np.ndarray, *, inclusive: bool = True) -> np.ndarray:
-        """The share of present values <= each point, or < it; zeros when empty. Points are distinct and increasing as 32-bit floats."""
+        """The share of present values <= each point, or < it; zeros when empty. Points are compared as 32-bit floats."""
         if not self.present or not len(points):
             return np.zeros(len(points))
-        return np.array(self.kll.get_cdf([float(p) for p in points], inclusive)[:-1])
+        values, upto = self._ordered()
+        at = np.searchsorted(values, np.clip(points, -_LARGEST, _LARGEST).astype(np.float32), side="right" if inclusive else "left")
+        return np.asarray(np.concatenate([[0], upto])[at] / upto[-1])
 
     def to_bytes(self) -> bytes:
-        return _HEAD.pack(_NUMBER, self.count, self.missing, self.minimum, self.maximum, self.mean, self.m2) + bytes(self.kll.serialize())
+        head = _HEAD.pack(_NUMBER, self.count, self.missing, self.minimum, self.maximum, self.mean, self.m2)
+        sizes = np.array([len(level) for level in self.levels], dtype="<u4").tobytes()
+        return head + _LEVELS.pack(len(self.levels), self.turns) + sizes + np.concatenate(self.levels).astype("<f4").tobytes()
+
+    def _add(self, levels: Sequence[np.ndarray]) -> None:
+        """Take in the levels of another sketch, then halve levels from below until no more than their share is held."""
+        self._seen = None
+        mine = self.levels = [*self.levels, *[_NONE] * (len(levels) - len(self.levels))]
+        for h, level in enumerate(levels):
+            if len(level):
+                mine[h] = np.concatenate([mine[h], level]) if len(mine[h]) else level
+        while sum(map(len, mine)) > sum(shares := _shares(len(mine))):
+            h = next(h for h, level in enumerate(mine) if len(level) > shares[h])
+            if h + 1 == len(mine):
+                mine.append(_NONE)
+            turn = self.turns >> h & 1
+            ordered, odd = np.sort(mine[h]), len(mine[h]) % 2
+            left, pairs = (ordered[:odd], ordered[odd:]) if turn else (ordered[len(ordered) - odd :], ordered[: len(ordered) - odd])
+            mine[h], mine[h + 1] = left, np.concatenate([mine[h + 1], pairs[turn::2]])
+            self.turns ^= 1 << h
+
+    def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """All values held, ascending, and how many rows stand at or before each."""
+        if self._seen is None:
+            values = np.concatenate(self.levels)
+            order = np.argsort(values, kind="stable")
+            rows = np.repeat([1 << h for h in range(len(self.levels))], [len(level) for level in self.levels])
+            self._seen = values[order], np.cumsum(rows[order])
+        return self._seen
 
     def _moments(self, before: int, added: int, mean: float, m2: float) -> None:
         if added:
             total, apart = before + added, mean - self.mean
             self.mean += apart * added / total
             self.m2 += m2 + apart * apart * before * added / total
+
+
+_NONE = np.empty(0, dtype=np.float32)
+
+
+@cache
+def _shares(levels: int) -> tuple[int, ...]:
+    """How many values each level may hold: K the highest, and two thirds of the one above each other, as in KLL."""
+    return tuple(max(_LEAST, ceil(K * (2 / 3) ** (levels - 1 - h))) for h in range(levels))
+
+
+def _spread(ordered: np.ndarray) -> list[np.ndarray]:
+    """Levels for values in ascending order that come at once: the middle ones of equal pieces, and of what is left over smaller pieces."""
+    top = max(0, ceil(log2(len(ordered) / K)))
+    levels, begin = [_NONE] * (top + 1), 0
+    for h in range(top, -1, -1):
+        end = begin + ((len(ordered) - begin) >> h << h)
+        levels[h] = ordered[begin + (1 << h >> 1) : end : 1 << h]
+        begin = end
+    return levels
 
 
 class CategorySketch:
@@ -184,10 +248,12 @@ def rolling(blocks: Sequence[Mapping[str, Sketch]], longest: int = 7) -> dict[st
 def from_bytes(data: bytes) -> Sketch:
     """The sketch whose `to_bytes` this is. Raises Corrupt."""
     try:
-        if data[:3] == _NUMBER:
+        if data[:3] in (_NUMBER, _KLL):
             number = NumberSketch()
             _, number.count, number.missing, number.minimum, number.maximum, number.mean, number.m2 = _HEAD.unpack_from(data)
-            number.kll = datasketches.kll_floats_sketch.deserialize(data[_HEAD.size :])
+            number.turns, number.levels = _levels_of(data[_HEAD.size :]) if data[:3] == _NUMBER else (0, _levels_of_kll(data[_HEAD.size :]))
+            if sum(len(level) << h for h, level in enumerate(number.levels)) != number.present:
+                raise ValueError("its levels do not hold as many rows as it says")
             return number
         if data[:3] == _CATEGORY:
             category = CategorySketch()
@@ -197,6 +263,28 @@ def from_bytes(data: bytes) -> Sketch:
     except (struct.error, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise Corrupt(f"A sketch of {len(data)} bytes cannot be read: {error}.") from error
     raise Corrupt(f"A sketch begins with an unknown format, {data[:3]!r}.", hint="It may have been written by a newer Treadle.")
+
+
+def _levels_of(data: bytes) -> tuple[int, list[np.ndarray]]:
+    count, turns = _LEVELS.unpack_from(data)
+    sizes = np.frombuffer(data, "<u4", count, _LEVELS.size)
+    values = np.frombuffer(data, "<f4", offset=_LEVELS.size + 4 * count).astype(np.float32)
+    if not count or sizes.sum() != len(values):
+        raise ValueError("its levels have other sizes than it says")
+    return turns, np.split(values, np.cumsum(sizes)[:-1])
+
+
+def _levels_of_kll(data: bytes) -> list[np.ndarray]:
+    """The levels of a serialised KLL sketch of 32-bit floats (serial versions 1 and 2 of Apache DataSketches)."""
+    flags = data[3]
+    if flags & 1:
+        return [_NONE]
+    if flags & 4:
+        return [np.frombuffer(data, "<f4", 1, 8).astype(np.float32)]
+    count = data[18]
+    starts = np.frombuffer(data, "<u4", count, 20)
+    values = np.frombuffer(data, "<f4", offset=20 + 4 * count + 8).astype(np.float32)  # behind the least and the largest value
+    return np.split(values, (starts - starts[0])[1:])
 
 
 Reference = dict[str, Sketch]

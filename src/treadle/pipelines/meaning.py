@@ -2,321 +2,785 @@
 
 A cached result may be reused only while this digest stands. Reached are the functions, classes, constants and modules that the code names,
 as long as they belong to the project folder. Third-party packages count by their version, Treadle's own modules by their files.
+
+A constant counts by the value it has now, wherever that came from. Only what the reached code itself changes as it runs (a cache, a counter)
+counts by the statements that make it: its value says what ran before, not what the code means.
 """
 
 from __future__ import annotations
 
-import ast
-import dis
 import hashlib
-import importlib.metadata
-import inspect
+import io
 import os
-import pickle
 import re
 import sys
-import textwrap
 import types
-from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from treadle.pipelines import syntax
+
 _HOUSE = str(Path(__file__).resolve().parents[1])
 _IMPORT = re.compile(r"^\s*from (treadle[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_PLACES = frozenset({"__name__", "__file__", "__path__", "__spec__", "__package__", "__doc__", "__builtins__", "__loader__", "__cached__"})
 
 
 def meaning(function: Callable[..., Any], roots: Iterable[Path] = ()) -> dict[str, str]:
     """Name of everything the function reaches to the digest of what it says.
 
     Args:
+        function: a function, or anything callable: a method, a partial, an object with `__call__`, a class.
         roots: folders whose code counts as the project's own.
     Returns: for example {'features.clean_times': 'a1b2...', 'package:polars': '2.1.0'}.
     """
-    found: dict[str, str] = {}
-    folders = tuple(str(Path(r).resolve()) for r in roots)
-    _reach(function, folders, found, {})
-    return dict(sorted(found.items()))
+    return dict(sorted(reach(function, roots).found.items()))
 
 
-def _reach(thing: Any, folders: tuple[str, ...], found: dict[str, str], seen: dict[Any, Any]) -> None:
-    if id(thing) in seen:
-        return
-    seen[id(thing)] = thing  # kept, so that no other thing gets its id meanwhile
-    if isinstance(thing, partial):
-        label = f"partial of {getattr(thing.func, '__qualname__', 'a function')}"
-        _value(label, (thing.args, thing.keywords), folders, found, seen)
-        _reach(thing.func, folders, found, seen)
-        return
-    if isinstance(thing, types.MethodType):
-        _value(f"{thing.__func__.__qualname__} of", thing.__self__, folders, found, seen)
-        thing = thing.__func__
-    inner = getattr(thing, "__wrapped__", None)  # what a decorator was put around; the decorator's own function counts too
-    if callable(inner) and not isinstance(thing, type):
-        _reach(inner, folders, found, seen)
-    if isinstance(thing, types.ModuleType):
-        _package(thing.__name__, found)
-        return
-    if not isinstance(thing, types.FunctionType | type):
-        return
-    file = _file_of(thing)
-    if not _inside(file, folders):
-        _package(thing.__globals__.get("__name__") if isinstance(thing, types.FunctionType) else thing.__module__, found)
-        return
-    if isinstance(thing, type):
-        _note(found, f"{_home(thing, folders)}.{thing.__qualname__}", _source_digest(thing))
-        for value in vars(thing).values():
-            method = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-            if isinstance(method, types.FunctionType):
-                _names(method, folders, found, seen)
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One function or class of the project that was reached.
+
+    Args:
+        name: 'features.clean_times'.
+        file: its path.
+        globals: of its module.
+        held: what its closure holds, by name.
+    """
+
+    name: str
+    file: str
+    said: syntax.Said
+    globals: Mapping[str, Any]
+    held: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Digests of everything reached; the project's functions and classes among it; files of modules that count whole."""
+
+    found: dict[str, str]
+    spoken: list[Spoken]
+    modules: dict[str, str]
+
+
+def reach(function: Callable[..., Any], roots: Iterable[Path] = ()) -> Reached:
+    """Everything the function reaches."""
+    folders = tuple(_real(os.fspath(root)) for root in roots)
+    changed: dict[int, tuple[Any, _Place | None]] = {}
+    rebound: set[tuple[int, str]] = set()
+    while True:
+        walk = _Walk(folders, changed, rebound)
+        known = len(changed), len(rebound)
+        walk.go(function)
+        if not walk.late or known == (len(changed), len(rebound)):
+            return Reached(walk.found, walk.spoken, walk.modules)
+        # Something had counted by its value before it was known that the code changes it: once more, knowing it.
+
+
+_Place = tuple[Mapping[str, Any], str]  # the names of a module, and one of them
+_SCALARS = frozenset({str, int, float, bool, bytes, complex, type(None), type(...), type(NotImplemented)})
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_BUILTIN = types.BuiltinFunctionType | types.MethodDescriptorType | types.WrapperDescriptorType | types.MethodWrapperType
+_CODE = types.FunctionType | type | types.ModuleType | types.MethodType | _BUILTIN | partial
+
+
+class _Walk:
+    """One walk over all that a function reaches.
+
+    Args:
+        changed: objects that reached code changes in place, by their id, with the name they have.
+        rebound: (id of a module's names, a class or a function; name) of what reached code gives new values to.
+    """
+
+    def __init__(self, folders: tuple[str, ...], changed: dict[int, tuple[Any, _Place | None]], rebound: set[tuple[int, str]]) -> None:
+        self.folders, self.changed, self.rebound = folders, changed, rebound
+        self.found: dict[str, str] = {}
+        self.spoken: list[Spoken] = []
+        self.modules: dict[str, str] = {}
+        self.late = False
+        self._seen: dict[int, Any] = {}
+        self._named: set[tuple[int, str]] = set()
+        self._waiting: list[tuple[str, Any, _Place]] = []
+        self._by_value: set[int] = set()
+        self._restless: set[int] = set()
+
+    def go(self, function: Any) -> None:
+        self.found["package:python"] = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        if _is(function, _CODE) or _wrapped(function) is not None:
+            self.thing(function)
+        else:
+            self.value(_label(function, "object"), function)
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for label, value, place in waiting:
+                kind = type(value)
+                if self.ours(kind):
+                    self.thing(kind)
+                if id(value) in self.changed or id(kind) in self._restless:
+                    self.source(label, value, place)
+                else:
+                    self._by_value.add(id(value))
+                    self.value(label, value)
+
+    # Functions, classes and modules
+
+    def thing(self, thing: Any) -> None:
+        if id(thing) in self._seen:
+            return
+        self._seen[id(thing)] = thing  # kept, so that no other thing gets its id meanwhile
+        if _is(thing, partial):
+            self.value(f"partial of {getattr(thing.func, '__qualname__', 'a function')}", (thing.args, thing.keywords))
+            self.thing(thing.func)
+            return
+        if _is(thing, types.MethodType):
+            self.value(f"{getattr(thing.__func__, '__qualname__', 'method')} of", thing.__self__)
+            self.thing(thing.__func__)
+            return
+        if _is(thing, types.ModuleType):
+            self.module(thing)
+            return
+        if _is(thing, type):
+            self.klass(thing)
+            return
+        inner = _wrapped(thing)  # what a decorator was put around; the decorator's own function counts too
+        if inner is not None:
+            self.thing(inner)
+        if _is(thing, types.FunctionType):
+            self.function(thing)
+            registered = vars(thing).get("registry")  # functools.singledispatch
+            if isinstance(registered, types.MappingProxyType):
+                for kind, one in registered.items():
+                    self.note(f"{_label(inner, 'function')} for {getattr(kind, '__qualname__', kind)}", self.label_of(one))
+                    self.thing(one)
+        elif inner is None and not self.ours(type(thing)):
+            self.package(getattr(thing, "__module__", None))
+
+    def function(self, function: types.FunctionType) -> None:
+        code = function.__code__
+        path = _file_of(function)
+        if not _own(path, self.folders) and not (path == "" and _typed(function)):
+            self.package(function.__globals__.get("__name__"))
+            return
+        said = syntax.of_function(code, path or code.co_filename)
+        name = code.co_qualname if "__wrapped__" in vars(function) else function.__qualname__
+        self.note(f"{self.home(path, function.__module__)}.{name}", said.digest)
+        held = dict(_held(function))
+        self.spoken.append(Spoken(f"{self.home(path, function.__module__)}.{name}", path or code.co_filename, said, function.__globals__, held))
+        self.changes(said, function.__globals__, held)
+        self.defaults_and_closure(function, said, held)
+        self.follow(said, function.__globals__, path, syntax.all_names(code))
+
+    def defaults_and_closure(self, function: types.FunctionType, said: syntax.Said, held: Mapping[str, Any]) -> None:
+        code = function.__code__
+        roots = {c[0] for c in said.changes}
+        given = function.__defaults__ or ()
+        first = code.co_argcount - len(given)
+        for i, default in enumerate(given):
+            if code.co_varnames[first + i] not in roots:  # a default the function changes is no default but a memory
+                self.value(f"{function.__qualname__} default {i}", default)
+        for i, (name, default) in enumerate((function.__kwdefaults__ or {}).items(), start=len(given)):
+            if name not in roots:
+                self.value(f"{function.__qualname__} default {i}", default)
+        for name, value in held.items():
+            if name in roots or (name in said.stores and name in code.co_freevars):
+                self.note(f"{code.co_qualname}.{name}", _made_in(function))
+            elif name != "__class__":
+                self.value(f"{code.co_qualname}.{name}", value)
+            elif _is(value, type):
+                self.thing(value)
+
+    def klass(self, thing: type) -> None:
+        path, names = _class_file(thing)
+        if not _own(path, self.folders) and not (path == "" and thing.__module__ == "__main__"):
+            self.package(thing.__module__)
+            return
+        label = f"{self.home(path, thing.__module__)}.{thing.__qualname__}"
+        methods = [(name, function) for name, value in vars(thing).items() for function in _methods(value)]
+        parsed = syntax.file(path)
+        nodes = parsed.classes(thing.__qualname__) if parsed is not None else []
+        if len(nodes) > 1:  # one name, defined twice: the one these methods stand in
+            lines = [f.__code__.co_firstlineno for _, f in methods if f.__code__.co_qualname.startswith(thing.__qualname__ + ".")]
+            nodes = [n for n in nodes if lines and all(n.lineno <= line <= (n.end_lineno or 0) for line in lines)] or nodes
+        within = {id(f) for _, f in methods for n in nodes if _file_of(f) == path and n.lineno <= f.__code__.co_firstlineno <= (n.end_lineno or 0)}
+        if parsed is not None and not parsed.as_loaded(f.__code__ for _, f in methods if id(f) in within):
+            nodes, within = [], set()
+        restless: set[str] = set()
+        for node in nodes:
+            assert parsed is not None
+            said = parsed.read(node)
+            self.note(label, said.digest)
+            self.spoken.append(Spoken(label, path, said, names, {}))
+            attributes, later = syntax.restless(node, parsed)
+            restless |= attributes
+            if later:
+                self._restless.add(id(thing))
+            self.changes(said, names, {})
+            self.follow(said, names, path, None)
+        if not nodes:
+            self.note(label, _hash(repr((thing.__qualname__, [b.__qualname__ for b in thing.__bases__], getattr(thing, "_fields", ())))))
+        for name, function in methods:
+            if id(function) in within:
+                self.defaults_and_closure(function, syntax.of_function(function.__code__, path), dict(_held(function)))
+            elif _file_of(function):
+                self.note(f"{label}.{name}", self.label_of(function))
+                self.thing(function)
+        self.attributes(thing, label, restless)
         for parent in thing.__bases__:
-            _reach(parent, folders, found, seen)
-        return
-    name = thing.__code__.co_qualname if inner is not None else thing.__qualname__
-    _note(found, f"{_home(thing, folders)}.{name}", _source_digest(thing))
-    _names(thing, folders, found, seen)
+            self.thing(parent)
+        if type(thing) is not type:
+            self.thing(type(thing))
+
+    def attributes(self, thing: type, label: str, restless: set[str]) -> None:
+        """What stands in the class now: it may come from a name, or have been put there later."""
+        members = vars(thing).get("_member_map_")
+        if isinstance(members, dict):  # an enum
+            held = {str(name): getattr(member, "_value_", None) for name, member in members.items()}
+        else:
+            restless = restless | {name for owner, name in self.rebound if owner == id(thing)}
+            held = {
+                name: value
+                for name, value in vars(thing).items()
+                if not name.startswith(("__", "_abc_"))
+                and name not in restless
+                and id(value) not in self.changed
+                and (type(value) in _SCALARS or type(value) in _CONTAINERS or _is(value, partial) or self.ours(type(value)))
+            }
+        plain = {name: _text(value) for name, value in held.items() if _plain(value)}
+        if plain:
+            self.note(f"{label} values", _hash(repr(sorted(plain.items()))))
+        for name, value in held.items():
+            if name not in plain:
+                self.value(f"{label}.{name}", value)
+
+    def module(self, module: types.ModuleType) -> None:
+        """A module that code hands around: what is used of it cannot be seen."""
+        path = _module_path(module)
+        if not _own(path, self.folders):
+            self.package(module.__name__)
+            return
+        self.whole(self.home(path, module.__name__), path, getattr(module, "__package__", None) or "")
+
+    # Names
+
+    def follow(self, said: syntax.Said, names: Mapping[str, Any], path: str, globals_only: Mapping[str, None] | None) -> None:
+        """Everything that the code names."""
+        home = self.home(path, str(names.get("__name__", "")))
+        for chain in said.chains:
+            if chain[0] in names and (globals_only is None or chain[0] in globals_only):
+                self.dotted(f"{home}.{chain[0]}", names[chain[0]], chain[1:], (names, chain[0]))
+                if said.loose and _is(names[chain[0]], types.ModuleType):
+                    for other in said.chains:
+                        if other[0] in vars(names[chain[0]]):
+                            self.dotted(f"{home}.{chain[0]}", names[chain[0]], other, (names, chain[0]))
+        package = str(names.get("__package__") or "")
+        for level, module, taken in said.imports:
+            self.imported(level, module, taken, package)
+
+    def dotted(self, label: str, value: Any, rest: syntax.Chain, place: _Place) -> None:
+        if _is(value, types.ModuleType):
+            path = _module_path(value)
+            if not _own(path, self.folders):
+                self.package(value.__name__)
+            elif rest and rest[0] in vars(value):
+                self.dotted(f"{self.home(path, value.__name__)}.{rest[0]}", vars(value)[rest[0]], rest[1:], (vars(value), rest[0]))
+            else:
+                self.module(value)
+            return
+        key = (id(place[0]), place[1])
+        if key not in self._named:
+            self._named.add(key)
+            self.named(label, value, place)
+        if rest and _is(value, types.FunctionType) and rest[0] in vars(value) and (id(value), rest[0]) not in self.rebound:
+            self.value(f"{label}.{rest[0]}", vars(value)[rest[0]])
+
+    def named(self, label: str, value: Any, place: _Place) -> None:
+        """What stands under a global name."""
+        if place[1] in _PLACES:  # where the code lies is not what it means
+            return
+        if (id(place[0]), place[1]) in self.rebound:
+            self.source(label, value, place)
+        elif type(value) in _SCALARS or _is(value, _CODE) or _wrapped(value) is not None:
+            self.value(label, value)
+        else:  # whether reached code changes it is known when all of it was seen
+            self._waiting.append((label, value, place))
+
+    def changes(self, said: syntax.Said, names: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+        """Note what this code changes as it runs."""
+        for name in said.rebinds:
+            if name in names and (id(names), name) not in self.rebound:
+                self.rebound.add((id(names), name))
+                self.late = self.late or (id(names), name) in self._named
+        for chain in said.changes:
+            place: _Place | None = None
+            if chain[0] in held:
+                value = held[chain[0]]
+            elif chain[0] in names:
+                value, place = names[chain[0]], (names, chain[0])
+            else:
+                continue
+            for part in chain[1:]:
+                if _is(value, types.ModuleType):
+                    if part not in vars(value):
+                        break
+                    place = (vars(value), part)
+                    value = vars(value)[part]
+                    if (id(place[0]), part) not in self.rebound and _own(_file_in(place[0]), self.folders) and len(chain) == 2:
+                        self.rebound.add((id(place[0]), part))
+                        self.late = self.late or (id(place[0]), part) in self._named
+                elif _is(value, type | types.FunctionType):
+                    if (id(value), part) not in self.rebound:
+                        self.rebound.add((id(value), part))
+                        self.late = self.late or id(value) in self._seen
+                    value, place = vars(value).get(part), None
+                else:
+                    break
+            if type(value) not in _SCALARS and not _is(value, _CODE) and id(value) not in self.changed:
+                self.changed[id(value)] = (value, place)
+                self.late = self.late or id(value) in self._by_value
+
+    def source(self, label: str, value: Any, place: _Place) -> None:
+        """Something that code changes as it runs: what makes it at the top of its file."""
+        at = self.changed.get(id(value), (None, None))[1] or place
+        for _ in range(8):  # through the modules it is imported from
+            names, name = at
+            parsed = syntax.file(_file_in(names))
+            if parsed is None:
+                break
+            statements, imported = parsed.binding(name)
+            if imported is None:
+                if not statements:
+                    break
+                said = syntax.read(statements, parsed.steps)
+                self.note(label, f"source {said.digest}")
+                self.follow(said, names, parsed.path, None)
+                return
+            level, module, (name,) = imported
+            origin = vars(sys.modules.get(_absolute(level, module, str(names.get("__package__") or "")), types.ModuleType("none")))
+            if name not in origin:
+                break
+            at = (origin, name)
+        self.note(label, f"{type(value).__qualname__}, changed as it runs")
+
+    # Values
+
+    def value(self, name: str, value: Any) -> None:
+        """A constant, an object or a function that code names or holds. Never raises: what cannot be told apart counts by its type."""
+        try:
+            self._value(name, value)
+        except RecursionError:
+            raise
+        except Exception:  # an object that answers questions with errors
+            self.note(name, type(value).__qualname__)
+
+    def _value(self, name: str, value: Any) -> None:
+        if type(value) in _SCALARS:
+            self.note(name, _hash(repr(value)))
+        elif _is(value, _CODE) or _wrapped(value) is not None:
+            own = _label(value, "")
+            if not _is(value, types.ModuleType) and name.rpartition(".")[2] != own.rpartition(".")[2]:
+                # which function stands under which name
+                self.note(name, self.label_of(value))
+            self.thing(value)
+        elif id(value) in self.changed:
+            self.note(name, f"{type(value).__qualname__}, changed as it runs")
+        elif _plain(value):
+            self.note(name, _hash(_text(value)))
+        elif id(value) not in self._seen:
+            self._seen[id(value)] = value
+            if _is(value, list | tuple | set | frozenset | dict):
+                if type(value) not in _CONTAINERS:
+                    self.thing(type(value))
+                if _is(value, set | frozenset):
+                    entries: list[tuple[Any, Any]] = list(enumerate(sorted(value, key=self.label_of)))
+                else:
+                    entries = list(value.items() if _is(value, dict) else enumerate(value))
+                self.note(name, f"{type(value).__name__} of {len(entries)}")
+                for key, entry in entries:
+                    self.value(f"{name}[{key!r}]" if type(key) in _SCALARS else f"{name}[{self.label_of(key)}]", entry)
+                return
+            self._object(name, value)
+
+    def _object(self, name: str, value: Any) -> None:
+        kind = type(value)
+        self.thing(kind)
+        if "_member_map_" in vars(kind):  # a member of an enum
+            self.note(name, f"{kind.__qualname__}.{getattr(value, '_name_', '')}")
+            return
+        if id(kind) in self._restless:
+            self.note(name, f"{kind.__qualname__}, changed as it runs")
+            return
+        if is_dataclass(value):
+            parts = {f.name: getattr(value, f.name) for f in fields(value) if f.compare and hasattr(value, f.name)}
+        elif self.ours(kind):
+            parts = dict(_state(value))
+        else:
+            self.note(name, self.pickled(value))
+            return
+        self.note(name, kind.__qualname__)
+        for part, held in parts.items():
+            self.value(f"{name}.{part}", held)
+
+    def pickled(self, value: Any) -> str:
+        """A foreign object by its pickle; project functions and classes in it are reached, and named by their place in the project."""
+        import pickle
+
+        walk, named = self, []
+
+        class Writer(pickle.Pickler):
+            def reducer_override(self, thing: Any) -> Any:
+                if isinstance(thing, types.FunctionType | type) and (walk.ours(thing) or "<" in thing.__qualname__):
+                    named.append(thing)
+                    return (str, (walk.label_of(thing),))
+                return NotImplemented
+
+        for fast in (True, False):  # without the memo first: it tells equal texts from the same text, which differs from process to process
+            named.clear()
+            buffer = io.BytesIO()
+            try:
+                writer = Writer(buffer, protocol=5)
+                writer.fast = fast
+                writer.dump(value)
+            except Exception:  # a lock, an open file: nothing that could be told apart
+                continue
+            for thing in list(named):
+                self.thing(thing)
+            return _hash(buffer.getvalue())
+        return type(value).__qualname__
+
+    # Modules and packages
+
+    def imported(self, level: int, module: str, taken: Iterable[str], package: str) -> None:
+        """A module imported inside a function counts whole, with the project's modules it imports in turn: it may not be loaded now, so what is
+        used of it cannot be seen."""
+        module = _absolute(level, module, package)
+        parts = module.split(".")
+        ours = [".".join(parts[: i + 1]) for i in range(len(parts))] + [f"{module}.{name}" for name in taken]
+        files = {name: path for name in ours if (path := _module_file(name, self.folders))}
+        if not files:
+            self.package(module)
+        for name, path in files.items():
+            self.whole(name, path, name if path.endswith(f"{os.sep}__init__.py") else name.rpartition(".")[0])
+
+    def whole(self, name: str, path: str, package: str) -> None:
+        if f"module:{name}" in self.found:
+            return
+        parsed = syntax.file(path)
+        if parsed is None:
+            self.found[f"module:{name}"] = _bytes_of((path,))
+            return
+        said = parsed.read(parsed.tree)
+        self.found[f"module:{name}"] = said.digest
+        self.modules[name] = path
+        for level, module, taken in said.imports:
+            self.imported(level, module, taken, package)
+
+    def package(self, module: Any) -> None:
+        """Code that is not the project's: an installed package by its version, one that is only on the path by its files."""
+        if not isinstance(module, str):
+            return
+        top = module.partition(".")[0]
+        if top == "treadle":
+            self.found[f"treadle:{module}"] = house(module)
+        elif top and top not in sys.stdlib_module_names and f"package:{top}" not in self.found:
+            said = _version(top)
+            if said:
+                self.found[f"package:{top}"] = said
+
+    # Small questions
+
+    def note(self, name: str, said: str) -> None:
+        """Two things may have one name (closures of one function): then both count."""
+        before = self.found.get(name, said)
+        self.found[name] = said if before == said else _hash(before + said)
+
+    def ours(self, thing: Any) -> bool:
+        """Whether a function or a class is the project's."""
+        path = _file_of(thing) if _is(thing, types.FunctionType) else _class_file(thing)[0]
+        return _own(path, self.folders)
+
+    def home(self, path: str, module: str) -> str:
+        """The module by its place in the project: what it was imported as may differ from process to process."""
+        return _home(path, module, self.folders)
+
+    def label_of(self, thing: Any) -> str:
+        if _is(thing, types.FunctionType):
+            return f"{self.home(_file_of(thing), thing.__module__)}.{thing.__qualname__}"
+        if _is(thing, type):
+            return f"{self.home(_class_file(thing)[0], thing.__module__)}.{thing.__qualname__}"
+        inner = _wrapped(thing)
+        if inner is not None:
+            return self.label_of(inner)
+        if _is(thing, _CODE):
+            return f"{getattr(thing, '__module__', '')}.{_label(thing, '')}"
+        return _text(thing) if _plain(thing) else f"{type(thing).__qualname__} {_enum_name(thing)}"
 
 
-def _file_of(thing: types.FunctionType | type) -> str:
-    if isinstance(thing, types.FunctionType):
-        file = thing.__code__.co_filename
-    else:
-        file = getattr(sys.modules.get(thing.__module__), "__file__", None) or ""
-    return str(Path(file).resolve()) if file else ""
+def _is(value: Any, kinds: Any) -> bool:
+    """isinstance that does not ask the object: some claim to be what they are not, or answer with an error."""
+    return issubclass(type(value), kinds)
 
 
-def _inside(file: str, folders: tuple[str, ...]) -> bool:
-    return any(file.startswith(folder + os.sep) for folder in folders)
+def _label(thing: Any, otherwise: str) -> str:
+    try:
+        return str(getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or otherwise)
+    except Exception:
+        return otherwise
 
 
-def _home(thing: types.FunctionType | type, folders: tuple[str, ...]) -> str:
-    """The module by its place in the project: what it was imported as may differ from process to process."""
-    file = _file_of(thing)
-    folder = next((f for f in folders if file.startswith(f + os.sep)), None)
-    return thing.__module__ if folder is None else file[len(folder) + 1 :].removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
+def _enum_name(thing: Any) -> str:
+    return str(getattr(thing, "_name_", "")) if "_member_map_" in vars(type(thing)) else ""
 
 
-def _note(found: dict[str, str], name: str, said: str) -> None:
-    """Two things may have one name (closures of one function): then both count."""
-    found[name] = said if found.get(name, said) == said else _hash(found[name] + said)
+def _wrapped(thing: Any) -> Any:
+    """What a decorated function was put around, or None. Asks the object itself, never its `__getattr__`: some answer to every name."""
+    if _is(thing, type) or type(thing) in _SCALARS or type(thing) in _CONTAINERS:
+        return None
+    try:
+        inner = object.__getattribute__(thing, "__dict__").get("__wrapped__")
+    except Exception:
+        inner = None
+    if inner is None and any("__wrapped__" in vars(kind) for kind in type(thing).__mro__):
+        try:
+            inner = thing.__wrapped__
+        except Exception:
+            inner = None
+    return inner if callable(inner) else None
+
+
+def _held(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # a cell that is not filled yet
+            continue
+
+
+def _methods(value: Any) -> Iterator[types.FunctionType]:
+    """The functions that a class's attribute holds: methods, properties, cached and decorated ones."""
+    for _ in range(8):
+        if _is(value, property):
+            yield from (f for f in (value.fget, value.fset, value.fdel) if isinstance(f, types.FunctionType))
+            return
+        if _is(value, types.FunctionType):
+            yield value
+        inner = _wrapped(value)
+        if inner is None and not _is(value, type | types.FunctionType):
+            held = getattr(value, "__dict__", None)
+            inner = getattr(value, "__func__", None) or (held.get("func") if isinstance(held, dict) else None)
+        if inner is None or inner is value:
+            return
+        value = inner
+
+
+def _made_in(function: types.FunctionType) -> str:
+    """What the outermost function around one says: there its closure is made."""
+    parsed = syntax.file(_file_of(function))
+    outer = parsed.outermost(function.__code__) if parsed is not None else None
+    return "changed as it runs" if parsed is None or outer is None else parsed.read(outer).digest
+
+
+def _state(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object of a project class holds, by name."""
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("__") and hasattr(value, name):
+                yield name, getattr(value, name)
+    yield from getattr(value, "__dict__", {}).items()
+
+
+def _typed(function: types.FunctionType) -> bool:
+    """Whether a function without a file was typed in by somebody: not one that a library made."""
+    return function.__globals__.get("__name__") == "__main__" or function.__code__.co_filename.startswith("<ipython")
+
+
+@cache
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+@cache
+def _existing(path: str) -> str:
+    """The file's real path; '' for code that has none ('<string>', a notebook's cell)."""
+    return os.path.realpath(path) if path and not path.startswith("<") and os.path.exists(path) else ""
+
+
+def _file_of(function: types.FunctionType) -> str:
+    name = function.__code__.co_filename
+    found = _existing(name)
+    return found or (_file_in(function.__globals__) if not name.startswith("<") and function.__globals__.get("__name__") != "__main__" else "")
+
+
+def _file_in(names: Mapping[str, Any]) -> str:
+    file = names.get("__file__")
+    return _existing(file) if isinstance(file, str) else ""
+
+
+def _module_path(module: types.ModuleType) -> str:
+    places = vars(module)
+    found = _file_in(places)
+    if not found and isinstance(places.get("__path__"), Iterable):  # a package without __init__.py
+        found = next((os.path.join(_real(str(p)), "__init__.py") for p in places["__path__"]), "")
+    return found
+
+
+def _class_file(thing: type) -> tuple[str, Mapping[str, Any]]:
+    """The file a class is in, and the names of its module."""
+    if thing.__module__ == "builtins":
+        return "", {}
+    loaded = sys.modules.get(thing.__module__)
+    if loaded is not None and vars(loaded).get(thing.__qualname__.partition(".")[0]) is thing:
+        return _file_in(vars(loaded)), vars(loaded)
+    # A module may have been loaded anew, or taken out of the list of modules.
+    for value in vars(thing).values():
+        for function in _methods(value):
+            if function.__module__ == thing.__module__ and function.__globals__.get("__name__") == thing.__module__:
+                return _file_in(function.__globals__), function.__globals__
+    return (_file_in(vars(loaded)), vars(loaded)) if loaded is not None else ("", {})
+
+
+def _own(path: str, folders: tuple[str, ...]) -> bool:
+    """Whether a file is the project's: in one of its folders, and not among the packages installed there."""
+    return any(path.startswith(folder + os.sep) for folder in folders) and f"{os.sep}site-packages{os.sep}" not in path
+
+
+def _home(path: str, module: str, folders: tuple[str, ...]) -> str:
+    folder = next((f for f in folders if path.startswith(f + os.sep)), None)
+    return module if folder is None else path[len(folder) + 1 :].removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
 
 
 def _hash(text: str | bytes) -> str:
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:16]
-
-
-def _names(function: types.FunctionType, folders: tuple[str, ...], found: dict[str, str], seen: dict[Any, Any]) -> None:
-    """Follow everything the function's code names: globals, attributes of modules, closures, defaults, local imports."""
-    for i, default in enumerate((*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())):
-        _value(f"{function.__qualname__} default {i}", default, folders, found, seen)
-    for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            _value(f"{function.__code__.co_qualname}.{cell_name}", cell.cell_contents, folders, found, seen)
-        except ValueError:  # a cell that is not filled yet
-            continue
-    for name in _all_names(function.__code__):
-        if name in function.__globals__:
-            value = function.__globals__[name]
-            if isinstance(value, types.ModuleType):
-                _module_attributes(value, function.__code__, folders, found, seen)
-            else:
-                _value(f"{_home(function, folders)}.{name}", value, folders, found, seen)
-    package = function.__globals__.get("__package__") or ""
-    for level, module, names in _local_imports(function.__code__):
-        _imported(level, module, names, package, folders, found)
-
-
-def _module_attributes(module: types.ModuleType, code: types.CodeType, folders: tuple[str, ...], found: dict[str, str], seen: dict[Any, Any]) -> None:
-    if (id(module), id(code)) in seen:
-        return
-    seen[id(module), id(code)] = module
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    if not any(_inside(str(Path(place).resolve()), folders) for place in places if place):
-        _package(module.__name__, found)
-        return
-    for name in _all_names(code):
-        value = vars(module).get(name)
-        if isinstance(value, types.ModuleType):  # a module of a package
-            _module_attributes(value, code, folders, found, seen)
-        elif name in vars(module):
-            _value(f"{module.__name__}.{name}", value, folders, found, seen)
-
-
-_CODE = types.FunctionType | type | types.ModuleType | types.MethodType | types.BuiltinFunctionType | partial
-_SCALAR = str | int | float | bool | bytes | None
-
-
-def _value(name: str, value: Any, folders: tuple[str, ...], found: dict[str, str], seen: dict[Any, Any]) -> None:
-    """A constant, an object or a function that code names or holds."""
-    if isinstance(value, _CODE) or (callable(value) and hasattr(value, "__wrapped__")):
-        own = getattr(value, "__name__", "")
-        if not isinstance(value, types.ModuleType) and name.rpartition(".")[2] != own:  # which function stands under which name
-            _note(found, name, f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', own)}")
-        _reach(value, folders, found, seen)
-    elif _plain(value):
-        _note(found, name, _hash(_text(value)))
-    elif id(value) not in seen:
-        seen[id(value)] = value
-        if isinstance(value, list | tuple | set | frozenset | dict):
-            entries = list(value.items() if isinstance(value, dict) else enumerate(value))
-            _note(found, name, f"{type(value).__name__} of {len(entries)}")
-            for key, entry in entries:
-                _value(f"{name}[{key!r}]" if isinstance(key, _SCALAR) else name, entry, folders, found, seen)
-            return
-        _reach(type(value), folders, found, seen)
-        if is_dataclass(value):
-            parts = {f.name: getattr(value, f.name) for f in fields(value) if f.compare}
-        elif _inside(_file_of(type(value)), folders) and hasattr(value, "__dict__"):
-            parts = vars(value)
-        else:
-            _note(found, name, _pickled(value))
-            return
-        _note(found, name, type(value).__qualname__)
-        for part, held in parts.items():
-            _value(f"{name}.{part}", held, folders, found, seen)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()[:16]
 
 
 def _plain(value: Any, inside: tuple[int, ...] = ()) -> bool:
     """Whether it holds nothing but scalars, however deep."""
-    if isinstance(value, _SCALAR):
+    if type(value) in _SCALARS:
         return True
-    if type(value) not in (list, tuple, dict, set, frozenset) or id(value) in inside:
+    if type(value) not in _CONTAINERS or id(value) in inside:
         return False
     inner = (*inside, id(value))
-    return all(_plain(v, inner) for v in value) and (not isinstance(value, dict) or all(_plain(v, inner) for v in value.values()))
+    return all(_plain(v, inner) for v in value) and (not _is(value, dict) or all(_plain(v, inner) for v in value.values()))
 
 
 def _text(value: Any) -> str:
     """A plain value as text that is the same in every process: sets have no order of their own."""
-    if isinstance(value, set | frozenset):
+    if _is(value, set | frozenset):
         return f"{{{', '.join(sorted(map(_text, value)))}}}"
-    if isinstance(value, dict):
+    if _is(value, dict):
         return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
-    return f"{type(value).__name__}({', '.join(map(_text, value))})" if isinstance(value, list | tuple) else repr(value)
+    return f"{type(value).__name__}({', '.join(map(_text, value))})" if _is(value, list | tuple) else repr(value)
 
 
-def _pickled(value: Any) -> str:
+def _absolute(level: int, module: str, package: str) -> str:
+    if not level:
+        return module
+    base = package.rsplit(".", level - 1)[0]
+    return f"{base}.{module}" if base and module else base or module
+
+
+def _module_file(module: str, folders: tuple[str, ...]) -> str:
+    for folder in folders if module else ():
+        stem = os.path.join(folder, *module.split("."))
+        for path in (f"{stem}.py", os.path.join(stem, "__init__.py")):
+            if os.path.isfile(path):
+                return path
+    return ""
+
+
+@cache
+def _house_file(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """One of Treadle's modules: digest of its file, and what it imports of Treadle."""
+    path = os.path.join(_HOUSE, *name.split(".")[1:])
+    file = os.path.join(path, "__init__.py") if os.path.isdir(path) else f"{path}.py"
     try:
-        return _hash(pickle.dumps(value, protocol=5))
-    except Exception:  # a lock, an open file: nothing that could be told apart
-        return type(value).__qualname__
-
-
-@cache
-def _all_names(code: types.CodeType) -> tuple[str, ...]:
-    names = list(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names.extend(_all_names(constant))
-    return tuple(dict.fromkeys(names))
-
-
-@cache
-def _local_imports(code: types.CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """What a function imports inside its body: (leading dots, module, names taken from it)."""
-    instructions = list(dis.get_instructions(code))
-    found = [
-        (instructions[i - 2].argval, instruction.argval, tuple(instructions[i - 1].argval or ()))
-        for i, instruction in enumerate(instructions)
-        if instruction.opname == "IMPORT_NAME"
-    ]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found.extend(_local_imports(constant))
-    return tuple(dict.fromkeys(found))
-
-
-def _imported(level: int, module: str, names: Iterable[str], package: str, folders: tuple[str, ...], found: dict[str, str]) -> None:
-    """A module imported inside a function counts whole, with the project's modules it imports in turn: it may not be loaded now, so what is
-    used of it cannot be seen."""
-    if level:
-        base = package.rsplit(".", level - 1)[0]
-        module = f"{base}.{module}" if base and module else base or module
-    parts = module.split(".")
-    ours = [".".join(parts[: i + 1]) for i in range(len(parts))] + [f"{module}.{name}" for name in names]
-    files = {name: file for name in ours if (file := _module_file(name, folders)) is not None}
-    if not files:
-        _package(module, found)
-    for name, file in files.items():
-        if f"module:{name}" in found:
-            continue
-        tree = ast.parse(file.read_text("utf-8"))
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        found[f"module:{name}"] = _hash(_dumped(tree))
-        within = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        for node in imports:
-            if isinstance(node, ast.ImportFrom):
-                _imported(node.level, node.module or "", [alias.name for alias in node.names], within, folders, found)
-            else:
-                for alias in node.names:
-                    _imported(0, alias.name, (), within, folders, found)
-
-
-def _module_file(module: str, folders: tuple[str, ...]) -> Path | None:
-    stems = [Path(folder, *module.split(".")) for folder in folders if module]
-    return next((file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()), None)
-
-
-def _package(module: str | None, found: dict[str, str]) -> None:
-    top = (module or "").split(".")[0]
-    if top == "treadle":
-        found[f"treadle:{module}"] = house(str(module))
-        return
-    if not top or top in sys.stdlib_module_names:
-        return
-    version = _version(top)
-    if version:
-        found[f"package:{top}"] = version
+        with open(file, "rb") as opened:
+            said = opened.read()
+    except OSError:  # `from module import name`: the name is not a module
+        return None
+    taken: list[str] = []
+    for package, names in _IMPORT.findall(said.decode()):
+        taken.append(package)
+        taken.extend(f"{package}.{n.strip().split(' ')[0]}" for n in names.strip("() ").split(","))
+    return _hash(said), tuple(taken)
 
 
 @cache
 def house(module: str) -> str:
     """A digest of one of Treadle's own modules and those it imports: an upgrade of Treadle makes stale what it may have changed."""
-    seen: dict[str, bytes] = {}
-    stack = [module]
+    seen: dict[str, str] = {}
+    stack, met = [module], {module}
     while stack:
         name = stack.pop()
-        if name in seen or not name.startswith("treadle"):
-            continue
-        path = Path(_HOUSE, *name.split(".")[1:])
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if not file.is_file():  # `from module import name`: the name is not a module
-            continue
-        seen[name] = file.read_bytes()
-        for package, names in _IMPORT.findall(seen[name].decode()):
-            stack.append(package)
-            stack.extend(f"{package}.{n.strip().split(' ')[0]}" for n in names.strip("() ").split(","))
-    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
+        found = _house_file(name) if name == "treadle" or name.startswith("treadle.") else None
+        if found is not None:
+            seen[name] = found[0]
+            fresh = [n for n in found[1] if n not in met]
+            met.update(fresh)
+            stack.extend(fresh)
+    return _hash(repr(sorted(seen.items())))
+
+
+# Packages whose distribution is named otherwise; all others are found by their own name, or by asking every distribution, which is slow.
+_DISTRIBUTIONS = {
+    "sklearn": "scikit_learn", "xgboost": "xgboost_cpu", "PIL": "pillow", "cv2": "opencv_python", "yaml": "pyyaml", "bs4": "beautifulsoup4",
+    "dateutil": "python_dateutil", "skimage": "scikit_image", "mlflow": "mlflow_skinny", "faiss": "faiss_cpu",
+}  # fmt: skip
 
 
 @cache
+def _installed() -> dict[str, str]:
+    """Normalized names of all distributions on the path to their versions, by the names of their folders alone."""
+    found: dict[str, str] = {}
+    for place in sys.path:
+        try:
+            names = os.listdir(place or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".dist-info"):
+                distribution, _, version = name[:-10].rpartition("-")
+                found.setdefault(re.sub(r"[-_.]+", "_", distribution).lower(), version)
+    return found
+
+
 def _version(top: str) -> str:
-    distribution = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}.get(top, top)
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    module = sys.modules.get(top)
+    return _version_at(top, _module_path(module) if module is not None else "")
 
 
-def _source_digest(thing: types.FunctionType | type) -> str:
-    try:
-        # By its code, not by the function: for a decorator's function inspect would show what it was put around.
-        tree = ast.parse(textwrap.dedent(inspect.getsource(thing.__code__ if isinstance(thing, types.FunctionType) else thing)))
-    except (OSError, TypeError, SyntaxError):
-        return _hash(_code_text(thing.__code__) if isinstance(thing, types.FunctionType) else repr(thing))
-    return _hash(_dumped(tree))
+@cache
+def _version_at(top: str, path: str) -> str:
+    installed = _installed()
+    packaged = any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
+    version = installed.get(re.sub(r"[-_.]+", "_", top).lower()) or installed.get(_DISTRIBUTIONS.get(top, ""), "")
+    if not version and (packaged or not path):
+        import importlib.metadata
+
+        try:
+            version = importlib.metadata.version(top)
+        except importlib.metadata.PackageNotFoundError:
+            owners = importlib.metadata.packages_distributions().get(top) if packaged else None
+            version = importlib.metadata.version(owners[0]) if owners else ""
+    if path and not packaged and not path.startswith(_LIBRARY):  # a checkout on the path: its version says nothing about its files
+        folder = os.path.dirname(path)
+        files = [path]
+        if os.path.basename(path) == "__init__.py":
+            files = sorted(os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(".py"))
+        version = f"{version}+{_bytes_of(tuple(files[:5000]))}".lstrip("+")
+    return version
 
 
-def _code_text(code: types.CodeType) -> str:
-    """Byte code as text, for code whose source does not stand alone (a lambda over several lines)."""
-    constants = [_code_text(c) if isinstance(c, types.CodeType) else _text(c) for c in code.co_consts]
-    return repr((code.co_code, constants, code.co_names, code.co_varnames))
-
-
-def _dumped(tree: ast.AST) -> str:
-    """A syntax tree as text, without docstrings and places."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree, annotate_fields=False, include_attributes=False)
+def _bytes_of(paths: tuple[str, ...]) -> str:
+    said = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                said.update(hashlib.sha256(file.read()).digest())
+        except OSError:
+            said.update(b"unreadable")
+    return said.hexdigest()[:16]

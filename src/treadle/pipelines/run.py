@@ -1,42 +1,49 @@
-"""The one loop: run each step whose result is not there yet, record everything, resume where it stopped.
+"""Runs: start one, go on with one that was interrupted, say what one would do. The work itself is driven by `drive`.
 
-Starting the same pipeline again is the resume: steps that had finished are found by their key. A run has an owner (process and
-heartbeat); a run whose owner is gone is marked interrupted by the next one that looks, so none stays 'running' for ever.
+A run is one record, and one record for each of its steps. Starting the same pipeline again finds what is done by its key; resuming a run goes on with
+the very same run, with what it had read. A run has an owner; one whose owner is gone is marked interrupted by the next process that looks.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from treadle.core.canonical import plain
 from treadle.core.clock import Clock, iso
-from treadle.core.errors import Cancelled, Corrupt, NotFound, StepFailed, TreadleError
+from treadle.core.errors import Conflict, Corrupt, NotFound
 from treadle.core.ids import new_id
 from treadle.core.records import Link, Record, Ref
-from treadle.pipelines import plan, results
-from treadle.pipelines.graph import Step, ordered
+from treadle.pipelines import files, lease, plan, results
+from treadle.pipelines.graph import Step, needed, ordered
+from treadle.pipelines.lease import alive, owner
+from treadle.pipelines.perform import Names
 from treadle.ports.blobs import Blobs
 from treadle.ports.executor import Executor
 from treadle.ports.ledger import Ledger
 
-RUN = "run"
+__all__ = ["APPROVAL", "RUN", "STEP", "Outcome", "Progress", "Runner", "alive", "mark_interrupted", "owner", "steps_of"]
+
+RUN, STEP, APPROVAL = "run", "run_step", "approval"
+ENDED = ("done", "failed", "cancelled", "rejected")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing that happened in a run: `state` is 'started', 'done', 'reused' or 'failed'."""
+    """One thing that happened in a run.
+
+    `state` is 'planned' (once, before all others: `waits` says what each step waits for), 'started', 'done', 'reused', 'skipped', 'waiting', 'retry',
+    'failed', 'cancelled', 'warning' or 'interrupted'. A fan-out that starts says how many `tasks` it has; these are named `score[3]`.
+    """
 
     step: str
     state: str
     seconds: float = 0.0
     reason: str = ""
+    run: str = ""
+    waits: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tasks: int = 0
 
 
 @dataclass
@@ -44,42 +51,65 @@ class Outcome:
     """What a run produced: each step's result is loaded when it is asked for."""
 
     run: Record
-    _loaded: dict[str, Any]
-    _stored: dict[str, tuple[str, str]]
+    stored: dict[str, tuple[str, str]]
     _blobs: Blobs
     reused: list[str] = field(default_factory=list)
+    template: Any = None
 
     def __getitem__(self, step: str) -> Any:
-        if step not in self._loaded:
-            codec, address = self._stored[step]
-            self._loaded[step] = results.load(codec, self._blobs.get(address))
-        return self._loaded[step]
+        return results.load(*self.stored[step], self._blobs)
 
     def address(self, step: str) -> str:
         """The content address of a step's result."""
-        return self._stored[step][1]
+        return self.stored[step][1]
+
+    @property
+    def value(self) -> Any:
+        """What the pipeline returned; None for a result whose step was left out."""
+        slots = {name: self[name] if name in self.stored else None for name in _named(self.template)}
+        return plan.fill(self.template, slots)
 
 
-class Runner:
-    """Runs pipelines on one ledger, one blob store and one executor.
+@dataclass(frozen=True)
+class Stores:
+    """What a run works on: the record, the bytes, where tasks run, and where the project's own code is.
 
     Args:
+        executor: where tasks run.
+        workers: opens an executor that stops tasks, for steps with a limit of time or memory where `executor` does not stop any.
+        here: opens an executor in this very process, for steps that hand out work themselves.
         roots: folders whose code is the project's own.
+        home: the folder for what is kept on this machine: logs while they grow, the memory of files' hashes.
+        names: how the project's things are named across processes.
         watch: told of each step as it starts and ends.
     """
 
+    ledger: Ledger
+    blobs: Blobs
+    executor: Executor
+    clock: Clock
+    roots: Sequence[Path] = ()
+    home: Path | None = None
+    workers: Callable[[], Executor] | None = None
+    here: Callable[[], Executor] | None = None
+    names: Names | None = None
+    watch: Callable[[Progress], None] = lambda progress: None
+    lease: float = lease.SECONDS
+    memo: files.FileMemo = field(default_factory=files.FileMemo)
+
+
+class Runner:
+    """Runs pipelines on one ledger, one blob store and one executor. See `Stores` for the arguments."""
+
     def __init__(
-        self,
-        ledger: Ledger,
-        blobs: Blobs,
-        executor: Executor,
-        clock: Clock,
-        *,
-        roots: Sequence[Path] = (),
-        watch: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self._ledger, self._blobs, self._executor, self._clock = ledger, blobs, executor, clock
-        self._roots, self._watch = list(roots), watch or (lambda progress: None)
+        self, ledger: Ledger, blobs: Blobs, executor: Executor, clock: Clock, *, roots: Sequence[Path] = (), home: Path | None = None,
+        workers: Callable[[], Executor] | None = None, here: Callable[[], Executor] | None = None, names: Names | None = None,
+        watch: Callable[[Progress], None] | None = None, lease_seconds: float = lease.SECONDS,
+    ) -> None:  # fmt: skip
+        self._stores = Stores(
+            ledger, blobs, executor, clock, list(roots), home, workers, here, names, watch or (lambda progress: None), lease_seconds,
+            files.FileMemo(home),
+        )  # fmt: skip
 
     def run(
         self,
@@ -90,6 +120,8 @@ class Runner:
         about: Mapping[str, Any] | None = None,
         id: str | None = None,
         until: Sequence[str] = (),
+        request: Mapping[str, Any] | None = None,
+        template: Any = None,
     ) -> Outcome:
         """Run the steps that need it and return all results.
 
@@ -98,169 +130,118 @@ class Runner:
             cause: why it runs: {'kind': 'person' | 'alarm' | ..., 'id': ..., 'text': ...}.
             id: the run's id; given one that exists, Conflict (this is how one cause starts exactly one run).
             until: the last steps wanted; all if empty.
-        Raises: StepFailed (the step's own TreadleError is raised as it is); Cancelled on Ctrl-C. What had finished is kept.
+            request: what it takes to build the same steps again, for `resume`.
+            template: what the pipeline returns, with slots.
+        Raises: StepFailed (the step's own TreadleError is raised as it is); Cancelled on Ctrl-C; Fenced when another process took the run over.
+            What had finished is kept.
         """
+        wanted = needed(ordered(steps), until)
+        ledger, clock = self._stores.ledger, self._stores.clock
         run_id = id or new_id("run")
         body: dict[str, Any] = {
-            "scope": scope, "cause": dict(cause), "status": "running", "steps": [], "started": iso(self._clock.now()),
-            "owner": owner(), **(about or {}),
+            "scope": scope, "cause": dict(cause), "status": "running", "started": iso(clock.now()), "owner": owner(), "epoch": 1,
+            "request": {**(request or {}), "until": list(until)}, "counts": {}, "seconds": 0.0, "cpu": 0.0, **(about or {}),
         }  # fmt: skip
-        with self._ledger.transaction():
-            record = self._ledger.put(RUN, run_id, body, expect=0)
-            self._ledger.append("run.started", Ref(RUN, run_id), {"cause": dict(cause), "scope": scope})
+        with ledger.transaction():
+            record = ledger.put(RUN, run_id, body, expect=0)
+            ledger.append("run.started", Ref(RUN, run_id), {"cause": dict(cause), "scope": scope})
             if cause.get("id"):
-                self._ledger.link(Link(Ref(RUN, run_id), "caused_by", Ref(str(cause["kind"]), str(cause["id"]))))
-        outcome = Outcome(record, {}, {}, self._blobs)
-        try:
-            for step in _needed(ordered(steps), until):
-                self._step(step, scope, run_id, body, outcome)
-        except KeyboardInterrupt:
-            self._end(run_id, body, "cancelled", "stopped by hand")
-            raise Cancelled("Stopped. What had finished is kept; the same command goes on from there.") from None
-        except BaseException as error:
-            self._end(run_id, body, "failed", str(error))
-            raise
-        outcome.run = self._end(run_id, body, "done", "")
-        return outcome
+                ledger.link(Link(Ref(RUN, run_id), "caused_by", Ref(str(cause["kind"]), str(cause["id"]))))
+        return self._drive(record, wanted, {}, template)
+
+    def resume(self, run_id: str, steps: Sequence[Step], *, template: Any = None, wait: bool = True) -> Outcome:
+        """Go on with a run that was interrupted, cancelled, failed or waits: what it had finished and read stands, the rest is done.
+
+        Args:
+            wait: watch the heartbeat of a run that another living process drives, for as long as a lease, to see whether that process hangs.
+        Raises: NotFound; Conflict when it is done, rejected, or driven by a living process.
+        """
+        ledger = self._stores.ledger
+        record = ledger.get(RUN, run_id)
+        if record is None:
+            raise NotFound(f"There is no run {run_id!r}.", hint="See: treadle runs")
+        if record["status"] in ("done", "rejected"):
+            raise Conflict(f"Run {run_id} is {record['status']}: there is nothing to go on with.", hint="Start a new one with: treadle run")
+        if record["status"] == "running" and not lease.gone(record["owner"]) and not (wait and lease.silent(run_id, ledger, self._stores.lease)):
+            who = record["owner"]
+            raise Conflict(f"Run {run_id} is being driven by process {who['pid']} on {who['host']}.", hint="Wait for it, or stop that process first.")
+        body = {**record.body, "status": "running", "owner": owner(), "epoch": int(record.get("epoch", 1)) + 1, "error": ""}
+        with ledger.transaction():
+            taken = ledger.put(RUN, run_id, body, expect=record.version)
+            ledger.append("run.resumed", Ref(RUN, run_id), {"from": record["status"], "epoch": body["epoch"]})
+        prior = {s["step"]: s for s in steps_of(run_id, ledger)}
+        return self._drive(taken, needed(ordered(steps), body.get("request", {}).get("until", ())), prior, template)
 
     def plan(self, scope: str, steps: Sequence[Step]) -> list[dict[str, Any]]:
         """What `run` would do, without doing it: for each step whether its stored result stands, and if not, why.
 
-        What follows a step that must run may still be reused, if that step's new result is the same; it is listed as to run.
+        See `preview.preview` for what is said of each.
         """
-        addresses: dict[str, str] = {}
-        said = []
-        for step in ordered(steps):
-            waits = next((source for source in step.inputs.values() if source not in addresses), None)
-            if waits is not None:
-                said.append({"step": step.name, "fresh": False, "reason": f"after {waits}"})
-                continue
-            made_of = plan.ingredients(step, {argument: addresses[source] for argument, source in step.inputs.items()}, self._roots)
-            found = plan.stored(made_of.key(step.name), self._ledger) if step.cached else None
-            if found is not None and self._usable(step, found):
-                addresses[step.name] = found["address"]
-                said.append({"step": step.name, "fresh": True, "reason": "nothing it depends on changed", "address": found["address"]})
-            else:
-                why = plan.reason(step.name, made_of, self._ledger, scope) if step.cached else "runs each time"
-                said.append({"step": step.name, "fresh": False, "reason": why})
-        return said
+        from treadle.pipelines.preview import preview
 
-    def _step(self, step: Step, scope: str, run_id: str, body: dict[str, Any], outcome: Outcome) -> None:
-        inputs = {argument: outcome._stored[source][1] for argument, source in step.inputs.items()}
-        made_of = plan.ingredients(step, inputs, self._roots)
-        key = made_of.key(step.name)
-        why = ""
-        found = plan.stored(key, self._ledger) if step.cached else None
-        if found is not None:
-            if self._usable(step, found):
-                outcome._stored[step.name] = (found["codec"], found["address"])
-                outcome.reused.append(step.name)
-                body["steps"].append({"name": step.name, "key": key, "status": "reused", "seconds": 0.0, "address": found["address"]})
-                self._ledger.put(RUN, run_id, body)
-                self._watch(Progress(step.name, "reused"))
-                return
-            why = "its stored result is missing or damaged"
-        why = why or (plan.reason(step.name, made_of, self._ledger, scope) if step.cached else "runs each time")
-        entry: dict[str, Any] = {"name": step.name, "key": key, "status": "running", "reason": why, "started": iso(self._clock.now())}
-        body["steps"].append(entry)
-        body["owner"] = owner()
-        self._ledger.put(RUN, run_id, body)
-        self._watch(Progress(step.name, "started", reason=why))
-        lines: list[str] = []
-        begun = time.perf_counter()
-        try:
-            arguments = {**step.params, **step.extra, **{argument: outcome[source] for argument, source in step.inputs.items()}}
-            value = self._executor.run(step.function, arguments, log=lines.append)
-            seconds = time.perf_counter() - begun
-            codec, data = results.dump(value)
-            address = self._put(data, again=found is not None)
-        except BaseException as error:
-            entry.update(status="failed", seconds=round(time.perf_counter() - begun, 4), error=str(error), log=lines[-200:])
-            self._watch(Progress(step.name, "failed", entry["seconds"], str(error)))
-            if isinstance(error, TreadleError | KeyboardInterrupt):
-                raise
-            entry["traceback"] = traceback.format_exc()[-8000:]
-            raise StepFailed(
-                f"{type(error).__name__}: {error}", where=f"step {step.name!r} of {scope}", hint=f"See: treadle runs {run_id}"
-            ) from error
-        entry.update(status="done", seconds=round(seconds, 4), address=address, log=lines[-200:])
-        with self._ledger.transaction():
-            self._ledger.put(plan.RESULT, key, {"step": step.name, "codec": codec, "address": address, "seconds": seconds, "run": run_id})
-            self._ledger.put(plan.LATEST, f"{scope}.{step.name}", {"key": key, "ingredients": plain(made_of)})
-            self._ledger.put(RUN, run_id, body)
-        outcome._stored[step.name] = (codec, address)
-        outcome._loaded[step.name] = value
-        self._watch(Progress(step.name, "done", seconds, why))
+        return preview(scope, steps, self._stores)
 
-    def _put(self, data: bytes, again: bool) -> str:
-        """Store a result. One computed `again` may have the address of its damaged self, which a store keeps as long as it is there."""
-        address = self._blobs.put(data)
-        if again:
-            try:
-                self._blobs.verify(address)
-            except Corrupt:
-                self._blobs.delete(address)
-                self._blobs.put(data)
-        return address
+    def _drive(self, record: Record, steps: list[Step], prior: dict[str, Record], template: Any) -> Outcome:
+        from treadle.pipelines.drive import Drive
 
-    def _usable(self, step: Step, found: Record) -> bool:
-        try:
-            if step.holds is not None:
-                return step.holds(results.load(found["codec"], self._blobs.get(found["address"])))
-            self._blobs.verify(found["address"])
-        except (NotFound, Corrupt):
-            return False
-        return True
-
-    def _end(self, run_id: str, body: dict[str, Any], status: str, error: str) -> Record:
-        body.update(status=status, ended=iso(self._clock.now()), error=error)
-        with self._ledger.transaction():
-            record = self._ledger.put(RUN, run_id, body)
-            self._ledger.append(f"run.{status}", Ref(RUN, run_id), {"error": error} if error else {})
-        return record
+        drive = Drive(self._stores, record, steps, prior)
+        ended = drive.go()
+        return Outcome(ended, drive.stored, self._stores.blobs, drive.reused, template)
 
 
-def owner() -> dict[str, Any]:
-    """This process, as the owner of a run."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "seen": time.time()}
+def unusable(step: Step, found: Record, stores: Stores) -> str:
+    """Why a stored result cannot be used again, or ''."""
+    changed = next((path for path, was in found.get("files", {}).items() if _now(path, stores) != was), None)
+    if changed is not None:
+        return f"the file {changed}, which it read, changed"
+    try:
+        if step.holds is not None:
+            held = step.holds(results.load(found["codec"], found["address"], stores.blobs))
+            return "" if held else "what its stored result names is missing or damaged"
+        stores.blobs.verify(found["address"])
+        if found["codec"] == results.LIST:
+            for _, address in results.parts(found["address"], stores.blobs):
+                stores.blobs.verify(address)
+    except NotFound:
+        return f"its stored result {found['address'][:12]} is missing"
+    except Corrupt:
+        return f"its stored result {found['address'][:12]} is damaged"
+    return ""
+
+
+def _now(path: str, stores: Stores) -> str:
+    return files.content(stores.roots[0] / path if stores.roots else path, stores.memo)
+
+
+def steps_of(run: str, ledger: Ledger) -> list[Record]:
+    """The step records of a run, in order."""
+    return sorted(ledger.find(STEP, {"run": run}), key=lambda s: (s["index"], s.get("task", -1)))
 
 
 def mark_interrupted(ledger: Ledger, clock: Clock) -> list[str]:
     """Mark runs whose owner on this machine is gone as interrupted; returns their ids."""
     marked = []
     for run in ledger.find(RUN, {"status": "running"}):
-        who = run["owner"]
-        if who["host"] == socket.gethostname() and not alive(int(who["pid"])):
+        if not lease.gone(run["owner"]):
+            continue
+        try:
             with ledger.transaction():
-                ledger.put(RUN, run.id, {**run.body, "status": "interrupted", "ended": iso(clock.now()), "error": "its process died"})
-                ledger.append("run.interrupted", Ref(RUN, run.id), {"pid": who["pid"]})
-            marked.append(run.id)
+                body = {**run.body, "status": "interrupted", "ended": iso(clock.now()), "error": "its process died"}
+                ledger.put(RUN, run.id, body, expect=run.version)
+                for step in ledger.find(STEP, {"run": run.id, "status": "running"}):
+                    ledger.put(STEP, step.id, {**step.body, "status": "interrupted"})
+                ledger.append("run.interrupted", Ref(RUN, run.id), {"pid": run["owner"]["pid"]})
+        except Conflict:  # somebody else marked it, or goes on with it
+            continue
+        marked.append(run.id)
     return marked
 
 
-def alive(pid: int) -> bool:
-    """Whether a process with this number runs on this machine (a zombie does not)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
+def _named(template: Any) -> list[str]:
+    from treadle.pipelines.graph import Slot
 
-
-def _needed(steps: list[Step], until: Sequence[str]) -> list[Step]:
-    by_name = {s.name: s for s in steps}
-    for name in until:
-        if name not in by_name:
-            raise NotFound(f"There is no step {name!r}.", hint=f"Steps are: {', '.join(by_name)}.")
-    wanted, stack = set(), list(until or by_name)
-    while stack:
-        name = stack.pop()
-        if name not in wanted:
-            wanted.add(name)
-            stack.extend(by_name[name].inputs.values())
-    return [s for s in steps if s.name in wanted]
+    if isinstance(template, Slot):
+        return [template.input]
+    if isinstance(template, list | tuple):
+        return [n for t in template for n in _named(t)]
+    return [n for t in template.values() for n in _named(t)] if isinstance(template, dict) else []

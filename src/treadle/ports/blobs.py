@@ -6,19 +6,27 @@ Promises every blob store keeps:
 - A blob is visible whole or not at all: killed in the middle of a write, a store shows no trace of it (`sweep` removes what is left over).
 - `get` checks the bytes against their address; `path` is the fast way and checks nothing; `verify` reads the bytes and says whether they are still
   the bytes that were written.
-- A full or read-only disk raises StorageError and leaves nothing behind.
+- A full or read-only disk raises StorageError and leaves nothing behind; so does a writer that raises, and its own exception comes out.
+- A store outside this machine that does not answer raises Unavailable, after trying again for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+Content = bytes | Path | Callable[[BinaryIO], object]
 
 
 class Blobs(Protocol):
-    def put(self, data: bytes | Path) -> str:
-        """Store bytes, or the content of a file (copied), and return the address."""
+    def put(self, data: Content) -> str:
+        """Store bytes, the content of a file (copied), or what a function writes, and return the address.
+
+        The function gets a binary file that can only be written, forward. What it writes is hashed on the way and never held in memory as a whole:
+
+            blobs.put(frame.write_parquet)
+        """
         ...
 
     def get(self, address: str) -> bytes:

@@ -8,7 +8,9 @@ Promises every ledger keeps:
   the other gets Conflict.
 - Events get consecutive numbers from 1 in the order of their commits, and each hash covers the one before it.
 - Several processes and threads may use one ledger at once.
-- A full or read-only disk raises StorageError; nothing half-written remains.
+- A full or read-only disk raises StorageError; nothing half-written remains. A server that cannot be reached raises Unavailable, and works again
+  when it can; a transaction that was under way then is gone as a whole.
+- What can be pickled opens the same ledger elsewhere.
 """
 
 from __future__ import annotations
@@ -67,6 +69,14 @@ class Ledger(Protocol):
 
     def points(self, run: str, name: str | None = None) -> list[Point]:
         """Points of a run, by name, then step, then order of writing."""
+        ...
+
+    def verify_chain(self) -> int:
+        """Read the whole event log again; returns how many events it has. Raises Corrupt naming the first that is not as it was written."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. A ledger that is used again opens anew."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -49,7 +49,7 @@ def _with_record(ws: Workspace, model: Model, known: Sequence[Record], earned: d
         "alarms": raised,
         "retrainings": retrainings_of(runs, known),
         "timeline": timeline(ws.ledger, model.name, raised, runs, known, served),
-        "totals": {"requests": answered, "outcomes": with_outcome, **trainings(runs)},
+        "totals": {"requests": answered, "outcomes": with_outcome, **trainings(runs, ws.ledger)},
         "audit": audit.verify(ws.ledger),
     }
     return dict(_finite(found))

@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.core.records import Event, Record
 from treadle.monitoring import alarms
-from treadle.pipelines.run import RUN
+from treadle.pipelines.run import RUN, STEP
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions
 
@@ -27,8 +27,8 @@ def runs_of(model: str, ledger: Ledger) -> list[Record]:
 
 
 def seconds_of(run: Record) -> float:
-    """Wall-clock seconds its steps took; a reused step took none."""
-    return float(sum(step.get("seconds", 0.0) for step in run["steps"]))
+    """Wall-clock seconds it took."""
+    return float(run.get("seconds", 0.0))
 
 
 def alarms_of(model: str, ledger: Ledger) -> list[dict[str, Any]]:
@@ -59,10 +59,11 @@ def retrainings_of(runs: Sequence[Record], known: Sequence[Record]) -> list[dict
     return found
 
 
-def trainings(runs: Sequence[Record]) -> dict[str, Any]:
+def trainings(runs: Sequence[Record], ledger: Ledger) -> dict[str, Any]:
     """How often something was trained, and the wall-clock seconds of those runs and of their training steps."""
-    trained = [r for r in runs if any(s["name"] == "train" and s["status"] == "done" for s in r["steps"])]
-    steps = [s for r in trained for s in r["steps"] if s["name"] == "train"]
+    by_run = {s["run"]: s for s in ledger.find(STEP, {"step": "train", "status": "done"})}
+    trained = [r for r in runs if r.id in by_run]
+    steps = [by_run[r.id] for r in trained]
     return {
         "runs": len(runs), "trainings": len(trained), "run_seconds": sum(map(seconds_of, trained)),
         "train_seconds": float(sum(s.get("seconds", 0) for s in steps)),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import StorageError
+from treadle.report import drawn
 from treadle.report.answers import answers, state
 from treadle.report.charts import charts
 from treadle.report.collect import collect
@@ -30,7 +31,15 @@ STYLES = ("vendor/uPlot.min.css", "page.css")
 
 def write_report(ws: Workspace, model: Model, path: Path) -> Path:
     """Write the report of a model to `path`, whole or not at all. Raises StorageError."""
-    text = render(collect(ws, model))
+    return _write(render(collect(ws, model)), path, "report")
+
+
+def write_graph(collected: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a collected graph to `path`, whole or not at all. Raises StorageError."""
+    return _write(template("graph.html", **drawn.shown(collected)), path, "graph")
+
+
+def _write(text: str, path: Path, noun: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -43,7 +52,7 @@ def write_report(ws: Workspace, model: Model, path: Path) -> Path:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StorageError(f"The report cannot be written: {error.strerror or error}.", where=str(path), hint="Name another file.") from None
+        raise StorageError(f"The {noun} cannot be written: {error.strerror or error}.", where=str(path), hint="Name another file.") from None
     return path
 
 
@@ -75,6 +84,8 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     made.filters.update(FILTERS)
     made.globals["higher_is_better"] = HIGHER
+    made.globals["tones"] = drawn.TONES
+    made.globals["edge_kinds"] = drawn.KINDS
     made.globals["styles"] = Markup("\n".join(_text(name) for name in STYLES))
     made.globals["scripts"] = Markup("\n".join(_text(name) for name in SCRIPTS))
     return made

@@ -80,6 +80,11 @@ def moment(text: Any) -> str:
     return f"{text[:10]} {text[11:16]}" if text else NONE
 
 
+def clock(text: Any) -> str:
+    """An ISO moment to the second, in UTC."""
+    return f"{text[:10]} {text[11:19]}" if text else NONE
+
+
 def metric(name: str) -> str:
     """A metric's name for people."""
     return METRICS.get(name, name)
@@ -111,5 +116,5 @@ def brief(value: Any) -> str:
 
 FILTERS = {
     "number": number, "signed": signed, "count": count, "percent": percent, "interval": interval, "seconds": seconds, "day": day, "moment": moment,
-    "metric": metric, "words": words, "params": params, "brief": brief,
+    "clock": clock, "metric": metric, "words": words, "params": params, "brief": brief,
 }  # fmt: skip

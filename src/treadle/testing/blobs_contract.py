@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
+import zipfile
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -57,6 +62,49 @@ class BlobsContract:
         with pytest.raises(NotFound):
             blobs.put(tmp_path / "missing")
         assert list(blobs.addresses()) == []
+
+    def test_what_a_function_writes_is_stored_under_its_hash(self, blobs: Blobs) -> None:
+        def write(out: BinaryIO) -> None:
+            assert out.writable()
+            assert not out.seekable()
+            assert not out.readable()
+            assert out.write(b"head") == 4
+            out.write(bytearray(b"-"))
+            out.write(memoryview(array("d", [1.5] * 400_000)))  # numbers, as a table's buffer: counted in bytes
+            assert out.tell() == 4 + 1 + 3_200_000
+            out.writelines([b"t", b"ail"])
+            out.flush()
+
+        data = b"head-" + array("d", [1.5] * 400_000).tobytes() + b"tail"
+        address = blobs.put(write)
+        assert address == hashlib.sha256(data).hexdigest() == blobs.put(data)
+        assert blobs.get(address) == data
+        assert blobs.path(address).read_bytes() == data
+        assert list(blobs.addresses()) == [address]
+
+    def test_a_function_may_write_nothing_and_may_close_the_file(self, blobs: Blobs) -> None:
+        assert blobs.put(lambda out: None) == blobs.put(b"")
+        assert blobs.get(blobs.put(lambda out: (out.write(b"late"), out.close()))) == b"late"
+
+    def test_libraries_that_write_archives_can_write_one(self, blobs: Blobs) -> None:
+        def write(out: BinaryIO) -> None:
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("a.txt", "late" * 1000)
+
+        with zipfile.ZipFile(io.BytesIO(blobs.get(blobs.put(write)))) as archive:
+            assert archive.read("a.txt") == b"late" * 1000
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), OSError(28, "mine"), KeyboardInterrupt()], ids=["error", "disk", "interrupt"])
+    def test_a_function_that_raises_leaves_nothing_behind_and_its_error_comes_out(self, blobs: Blobs, error: BaseException) -> None:
+        def write(out: BinaryIO) -> None:
+            out.write(b"half" * 500_000)
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            blobs.put(write)
+        assert caught.value is error
+        assert list(blobs.addresses()) == []
+        assert blobs.sweep(0) == 0
 
     def test_the_same_bytes_have_one_address_and_are_stored_once(self, blobs: Blobs, tmp_path: Path) -> None:
         first = blobs.put(b"late")
@@ -129,6 +177,12 @@ class BlobsContract:
         again = self.make(tmp_path)
         assert again.get(address) == b"late"
         assert list(again.addresses()) == [address]
+
+    def test_a_pickled_store_is_the_same_store_elsewhere(self, blobs: Blobs) -> None:
+        if not self.survives:
+            pytest.skip("gone with its process, as it says")
+        address = blobs.put(b"late")
+        assert pickle.loads(pickle.dumps(blobs)).get(address) == b"late"
 
     def test_any_sequence_of_puts_and_deletes_ends_where_a_dictionary_ends(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         @settings(max_examples=25, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,15 @@ class LedgerContract:
         assert [r.id for r in ledger.find("run", {"model": "late", "params.depth": None})] == ["d", "e"]
         assert [r.id for r in ledger.find("run", {"params.0": 3})] == []
 
+    def test_find_looks_into_bodies_with_any_character(self, ledger: Ledger) -> None:
+        texts = ["\x00", "\x01", "\x00\x01", "\\u0000", "\\\x00", "\x010", "0", "x" * 200, "x" * 201, "x" * 5000, "é" * 199, "%s", "%"]
+        for name, text in enumerate(texts):
+            ledger.put("thing", str(name), {"v": text, "other": "\x00", "\x01": "\x00\x01", "100%": text})
+        for name, text in enumerate(texts):
+            assert [r.id for r in ledger.find("thing", {"v": text})] == [str(name)]
+            assert [r.id for r in ledger.find("thing", {"100%": text})] == [str(name)]
+            assert ledger.get("thing", str(name)).body["\x01"] == "\x00\x01"  # type: ignore[union-attr]
+
     @pytest.mark.parametrize("where", [{'a"b': 1}, {"a..b": 1}, {"": 1}, {"a": [1]}, {"a": {}}])
     def test_find_refuses_what_it_cannot_compare(self, ledger: Ledger, where: dict[str, Any]) -> None:
         with pytest.raises(UsageError):
@@ -410,6 +420,22 @@ class LedgerContract:
         assert len(ledger.events_since()) == 3
         _close(again)
 
+    def test_a_pickled_ledger_is_the_same_ledger_elsewhere(self, ledger: Ledger) -> None:
+        if not self.survives:
+            pytest.skip("gone with its process, as it says")
+        ledger.put("run", "a", {"n": 1})
+        again = pickle.loads(pickle.dumps(ledger))
+        assert again.put("run", "a", {"n": 2}, expect=1).version == 2
+        assert ledger.get("run", "a").body == {"n": 2}  # type: ignore[union-attr]
+        _close(again)
+
+    def test_the_chain_is_checked_and_a_closed_ledger_opens_again(self, ledger: Ledger) -> None:
+        for n in range(3):
+            ledger.append("tick", RUN, {"n": n, "nan": math.nan, "text": "\x00 é 🚲"})
+        assert ledger.verify_chain() == 3
+        ledger.close()
+        assert ledger.append("tick", RUN).seq == 4
+
     def test_any_walk_through_its_verbs_ends_where_a_dictionary_ends(self) -> None:
         walk = type("Walk", (LedgerWalk,), {"make": staticmethod(self.make)})
         run_state_machine_as_test(walk, settings=SETTINGS)
@@ -429,4 +455,4 @@ def _in_threads(*work: Callable[[], object]) -> None:
 
 
 def _close(ledger: Ledger) -> None:
-    getattr(ledger, "close", lambda: None)()
+    ledger.close()

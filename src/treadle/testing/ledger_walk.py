@@ -132,7 +132,7 @@ class LedgerWalk(RuleBasedStateMachine):
     def teardown(self) -> None:
         while self.blocks:
             self.end_badly()
-        getattr(self.ledger, "close", lambda: None)()
+        self.ledger.close()
         self._folder.cleanup()
 
 

@@ -38,6 +38,33 @@ class Trial:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What all trials of a search share: the search rows, their targets and folds, and how a pipeline is made of them."""
+
+    task: Task
+    frame: pl.DataFrame
+    truth: np.ndarray
+    folds: list[tuple[np.ndarray, np.ndarray]]
+    numbers: list[str]
+    categories: list[str]
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A setting to try. `best`: the losses of the best setting so far, fold by fold, for giving up early."""
+
+    number: int
+    candidate: Candidate
+    params: dict[str, Any]
+    best: list[float]
+
+
+Tried = tuple[Trial, list[tuple[np.ndarray, np.ndarray]]]
+
+
 @dataclass
 class Found:
     """The winner, fitted on all search rows, with the trivial baseline fitted on the same rows, and what was tried.
@@ -66,12 +93,16 @@ def search(
     seed: int,
     threads: int,
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    at_once: int = 1,
+    each: Callable[[Callable[[Rows, Asked], Tried], Rows, list[Asked]], list[Tried]] | None = None,
 ) -> Found:
     """Find the best setting by mean row loss over the folds.
 
     Args:
         frame, truth: the search rows and their targets; positions in `folds` refer to them.
         trials: how many settings to try in all, the baseline not counted.
+        at_once: how many settings are proposed before the first of them is judged. The same number finds the same model wherever they are tried.
+        each: tries some settings, on other machines for example, and returns what came of each in order; one after the other here if not given.
     Raises: DataError when every setting failed.
     """
     import optuna
@@ -90,33 +121,36 @@ def search(
     best_by_fold: list[float] = []
     best: Trial | None = None
     validation: list[tuple[np.ndarray, np.ndarray]] = []
-    for _ in range(4 * trials + len(candidates)):
-        if len(done) >= max(trials, len(candidates)):
-            break
-        asked = study.ask()
-        family = asked.suggest_categorical("family", [c.family for c in candidates])
-        params = _suggest(asked, by_name[family])
-        name = repr((family, sorted(params.items())))
-        if name in tried:  # the same fit again would tell nothing new
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-            study.sampler = blind  # TPE would propose the best one of a short list again and again
-            continue
-        study.sampler = guided
-        tried.add(name)
-        said: list[tuple[np.ndarray, np.ndarray]] = []
-        trial = _try(len(done), by_name[family], params, task, frame, truth, folds, numbers, categories, seed, threads, best_by_fold, said)
-        if trial.status == "done" and trial.loss is not None:
-            study.tell(asked, trial.loss)
-            if best is None or best.loss is None or trial.loss < best.loss:
-                best, best_by_fold, validation = trial, trial.fold_losses, said
-        elif trial.status == "pruned" and trial.fold_losses:
-            study.tell(asked, float(np.mean(trial.fold_losses)))
-        else:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        done.append(trial)
-        on_trial(trial)
-        if _exhausted(candidates) is not None and len(tried) >= (_exhausted(candidates) or 0):
-            break
+    rows = Rows(task, frame, truth, folds, numbers, categories, seed, threads)
+    left, all_of_them, proposals = max(trials, len(candidates)), _exhausted(candidates), 4 * trials + len(candidates)
+    while left > 0 and proposals > 0 and (all_of_them is None or len(tried) < all_of_them):
+        asked: list[tuple[Any, Asked]] = []
+        while len(asked) < min(at_once, left) and proposals > 0 and (all_of_them is None or len(tried) < all_of_them):
+            proposals -= 1
+            proposed = study.ask()
+            family = proposed.suggest_categorical("family", [c.family for c in candidates])
+            params = _suggest(proposed, by_name[family])
+            name = repr((family, sorted(params.items())))
+            if name in tried:  # the same fit again would tell nothing new
+                study.tell(proposed, state=optuna.trial.TrialState.FAIL)
+                study.sampler = blind  # TPE would propose the best one of a short list again and again
+                continue
+            study.sampler = guided
+            tried.add(name)
+            asked.append((proposed, Asked(len(done) + len(asked), Candidate(family, {}, by_name[family].make), params, list(best_by_fold))))
+        wanted = [a for _, a in asked]
+        for (proposed, _), (trial, said) in zip(asked, each(try_one, rows, wanted) if each else (try_one(rows, a) for a in wanted)):
+            if trial.status == "done" and trial.loss is not None:
+                study.tell(proposed, trial.loss)
+                if best is None or best.loss is None or trial.loss < best.loss:
+                    best, best_by_fold, validation = trial, trial.fold_losses, said
+            elif trial.status == "pruned" and trial.fold_losses:
+                study.tell(proposed, float(np.mean(trial.fold_losses)))
+            else:
+                study.tell(proposed, state=optuna.trial.TrialState.FAIL)
+            left -= 1
+            done.append(trial)
+            on_trial(trial)
     if best is None:
         reasons = "; ".join(sorted({f"{t.family}: {t.error}" for t in done if t.error}))
         raise DataError(f"None of the {len(done)} settings could be fitted: {reasons}", hint="Look at the data, or choose other candidates.")
@@ -127,6 +161,9 @@ def search(
 
 def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.ndarray:
     """Probabilities (n, classes) or predictions (n, 1) of a fitted pipeline. A class it never saw gets probability 0."""
+    model = fitted[-1]
+    if any(kind.__module__ == "sklearn.ensemble._forest" for kind in type(model).__mro__):
+        model.n_jobs = 1  # several threads add up the trees in the order in which they are done, and every run gives other last digits
     if task == "regression":
         return np.asarray(fitted.predict(frame), dtype=np.float64).reshape(-1, 1)
     known = np.asarray(fitted.predict_proba(frame), dtype=np.float64)
@@ -137,30 +174,31 @@ def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.nd
     return full
 
 
-def _try(
-    number: int, candidate: Candidate, params: dict[str, Any], task: Task, frame: pl.DataFrame, truth: np.ndarray,
-    folds: list[tuple[np.ndarray, np.ndarray]], numbers: list[str], categories: list[str], seed: int, threads: int, best: list[float],
-    said: list[tuple[np.ndarray, np.ndarray]],
-) -> Trial:  # fmt: skip
+def try_one(rows: Rows, asked: Asked) -> Tried:
+    """Fit a setting fold by fold; returns the trial, and for each fold the positions of its validation rows and what was said of them."""
     begun = time.perf_counter()
     losses: list[float] = []
-    classes = 0 if task == "regression" else int(truth.max()) + 1
+    said: list[tuple[np.ndarray, np.ndarray]] = []
+    task, folds, candidate, params = rows.task, rows.folds, asked.candidate, asked.params
+    classes = 0 if task == "regression" else int(rows.truth.max()) + 1
+
+    def trial(status: str, loss: float | None, error: str = "") -> Tried:
+        return Trial(asked.number, candidate.family, params, status, loss, losses, time.perf_counter() - begun, error), said
+
     try:
         for i, (train, valid) in enumerate(folds):
             if len(train) > MOST_ROWS:
-                train = np.sort(np.random.default_rng(seed).choice(train, MOST_ROWS, replace=False))
-            fitted = estimators.pipeline(candidate, params, task, numbers, categories, seed, threads).fit(frame[train], truth[train])
-            said.append((valid, outputs(task, fitted, frame[valid], classes)))
-            losses.append(float(row_loss(task, truth[valid], said[-1][1]).mean()))
-            if best and i + 1 < len(folds) and losses[i] > HOPELESS * best[i]:
-                return Trial(number, candidate.family, params, "pruned", None, losses, time.perf_counter() - begun)
+                train = np.sort(np.random.default_rng(rows.seed).choice(train, MOST_ROWS, replace=False))
+            made = estimators.pipeline(candidate, params, task, rows.numbers, rows.categories, rows.seed, rows.threads)
+            said.append((valid, outputs(task, made.fit(rows.frame[train], rows.truth[train]), rows.frame[valid], classes)))
+            losses.append(float(row_loss(task, rows.truth[valid], said[-1][1]).mean()))
+            if asked.best and i + 1 < len(folds) and losses[i] > HOPELESS * asked.best[i]:
+                return trial("pruned", None)
     except (KeyboardInterrupt, TreadleError):
         raise
     except Exception as error:  # an estimator may raise anything on some settings; that is a failed trial, not a failed search
-        return Trial(
-            number, candidate.family, params, "failed", None, losses, time.perf_counter() - begun, f"{type(error).__name__}: {str(error)[:300]}"
-        )
-    return Trial(number, candidate.family, params, "done", float(np.mean(losses)), losses, time.perf_counter() - begun)
+        return trial("failed", None, f"{type(error).__name__}: {str(error)[:300]}")
+    return trial("done", float(np.mean(losses)))
 
 
 def _space(candidate: Candidate) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from treadle.assemble import Workspace
 from treadle.core.canonical import plain
 from treadle.core.errors import NotFound, TreadleError, UsageError
-from treadle.report import collect, page
+from treadle.report import collect, drawn, page
 from treadle.report.charts import calibration
 from treadle.report.wheel import wheel
 from treadle.web import look
@@ -44,7 +44,7 @@ PAGES: list[tuple[str, Look, Show]] = [
     ("/", lambda ws, r: look.home(ws), lambda d, r: ("home.html", {**d, "wheel": _wheel(d)})),
     ("/models/{model}", lambda ws, r: collect(ws, ws.model(r.path_params["model"])), lambda d, r: ("report.html", page.shown(d))),
     ("/runs", lambda ws, r: look.runs(ws), lambda d, r: ("runs.html", {"runs": d, "more": len(d) == look.LONGEST})),
-    ("/runs/{id}", lambda ws, r: look.run(ws, r.path_params["id"]), lambda d, r: ("run.html", {"run": d})),
+    ("/runs/{id}", lambda ws, r: look.run(ws, r.path_params["id"]), lambda d, r: ("run.html", {"run": d, **drawn.shown(d["graph"])})),
     ("/versions/{id}", lambda ws, r: look.version(ws, r.path_params["id"]), lambda d, r: ("version.html", _version(d))),
     ("/alarms/{id}", lambda ws, r: look.alarm(ws, r.path_params["id"]), lambda d, r: ("alarm.html", {"alarm": d})),
     ("/why/{id}", lambda ws, r: look.why(ws, r.path_params["id"]), lambda d, r: ("why.html", {"story": d, "id": r.path_params["id"]})),

@@ -15,9 +15,10 @@ from treadle.registry import versions
 from treadle.report import audit, recorded
 from treadle.report.answers import state
 from treadle.report.evidence import evaluation_of
+from treadle.report.graph import graph_of_run
 from treadle.report.happened import seconds_of
 
-LONGEST = 200  # runs or events on one page
+LONGEST = 200  # runs, events or lines of a log on one page
 _MADE = ("params", "split", "data", "run", "code", "environment", "format", "parity", "package", "owner", "goal", "as_of", "key")
 
 
@@ -45,10 +46,10 @@ def runs(ws: Workspace) -> list[dict[str, Any]]:
 
 
 def run(ws: Workspace, id: str) -> dict[str, Any]:
-    """One run with its steps, reasons and logs. Raises NotFound."""
+    """One run with its graph: steps, times, reasons and the ends of logs. Raises NotFound."""
     found = _known(ws, RUN, id, "run")
     made = [{"id": v.id, "number": v["number"], "status": v["status"]} for v in ws.ledger.find(versions.KIND, {"run": id})]
-    return {**_run(found), "steps": found["steps"], "error": found.get("error", ""), "versions": made}
+    return {**_run(found), "error": found.get("error", ""), "versions": made, "graph": graph_of_run(ws, found, tail=LONGEST)}
 
 
 def version(ws: Workspace, id: str) -> dict[str, Any]:

@@ -140,5 +140,6 @@ class Model:
     gates: tuple[Gate, ...] = ()
     trials: int = 12
     seed: int = 0
+    parallel_trials: int = 1
     description: str = ""
     place: str = field(default="", compare=False)

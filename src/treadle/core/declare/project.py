@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
+from treadle.core.declare import pipeline as p
+from treadle.core.declare import schedule as sched
 from treadle.core.declare.data import Contract, Dataset, Source, View, names, optional_span
 from treadle.core.declare.features import Derived
 from treadle.core.declare.place import here, length
@@ -44,6 +46,8 @@ class Project:
         self.models: dict[str, m.Model] = {}
         self.serves: dict[str, ops.Serve] = {}
         self.watches: dict[str, ops.Watch] = {}
+        self.schedules: dict[str, sched.Schedule] = {}
+        self.pipelines: dict[str, p.Pipeline] = {}
 
     def dataset(
         self,
@@ -134,6 +138,7 @@ class Project:
         gates: Iterable[m.Gate] | None = None,
         trials: int = 12,
         seed: int = 0,
+        parallel_trials: int = 1,
         description: str = "",
     ) -> m.Model:
         """Declare a model.
@@ -150,6 +155,8 @@ class Project:
             slices: columns whose values are judged one by one.
             gates: evidence required for promotion; a sound set if not given.
             trials: how many settings the search tries in all.
+            parallel_trials: how many of them are tried at once where the executor has room; the search learns from them together, so that
+                another number may find another model, and another executor does not.
             seed: everything random starts from it.
         """
         place = here()
@@ -170,6 +177,8 @@ class Project:
             )
         if views and not rows.event_time:
             raise ProjectError(f"Model {name!r} uses views, but data set {rows.name!r} declares no event_time.", where=rows.place)
+        if not isinstance(parallel_trials, int) or parallel_trials < 1:
+            raise ProjectError(f"Model {name!r} has parallel_trials={parallel_trials!r}.", where=place, hint="Give a whole number from 1 on.")
         if split is not None and split.method == "time" and not rows.event_time:
             raise ProjectError(f"Model {name!r} splits by time, but data set {rows.name!r} declares no event_time.", where=place)
         if isinstance(candidates, str) and candidates != AUTO:
@@ -178,7 +187,7 @@ class Project:
             _checked(name, "model", place), rows, target, inputs, views, task, positive,
             () if isinstance(candidates, str) else tuple(candidates),
             split or (m.Split("time", 0.2) if rows.event_time else m.at_random()),
-            slices, tuple(default_gates() if gates is None else gates), trials, seed, description, place,
+            slices, tuple(default_gates() if gates is None else gates), trials, seed, int(parallel_trials), description, place,
         )  # fmt: skip
         return _add(self.models, name, declared, "model", place)
 
@@ -215,6 +224,43 @@ class Project:
             raise ProjectError(f"every={every!r} is not a length of time above zero.", where=place, hint="For example '1d'.")
         declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place)
         return _add(self.watches, model.name, declared, "watch of model", place)
+
+    def pipeline(self, function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = "") -> Any:
+        """Declare a pipeline: `@project.pipeline` above a function that calls steps. Its parameters are those of a run, with their defaults."""
+        place = here()
+
+        def declare(wrapped: Callable[..., Any]) -> p.Pipeline:
+            given = name or getattr(wrapped, "__name__", "")
+            if given in self.models:
+                raise ProjectError(f"There is a model named {given!r}; a pipeline needs another name.", where=place)
+            if not callable(wrapped) or isinstance(wrapped, p.StepFunction):
+                raise ProjectError(f"{wrapped!r} cannot be a pipeline.", where=place, hint="Put @project.pipeline above a function that calls steps.")
+            made = p.Pipeline(wrapped, _checked(given, "pipeline", place), description or (wrapped.__doc__ or "").strip().partition("\n")[0], place)
+            return _add(self.pipelines, given, made, "pipeline", place)
+
+        return declare if function is None else declare(function)
+
+    def schedule(
+        self,
+        name: str,
+        target: Any,
+        *,
+        when: sched.Trigger | Sequence[sched.Trigger],
+        params: Mapping[str, Any] | None = None,
+        catch_up: Literal["last", "all", "none"] = "last",
+        debounce: str | timedelta = "0s",
+        cooldown: str | timedelta = "0s",
+        budget: sched.Budget | None = None,
+        description: str = "",
+    ) -> sched.Schedule:
+        """Declare when a model or pipeline runs by itself; `treadle schedule run` does it. See `Schedule`."""
+        place = here()
+        declared = sched.declared(
+            _checked(name, "schedule", place), target, targets=[*self.models.values(), *self.pipelines.values()],
+            datasets=self.datasets.values(), others=self.schedules.values(), when=when, params=params, catch_up=catch_up, debounce=debounce,
+            cooldown=cooldown, budget=budget, description=description, place=place,
+        )  # fmt: skip
+        return _add(self.schedules, name, declared, "schedule", place)
 
     def _own(self, model: m.Model, place: str) -> None:
         if not isinstance(model, m.Model) or self.models.get(model.name) is not model:

@@ -1,0 +1,5 @@
+import os
+
+import polars as pl
+
+pl.read_parquet(os.environ["TABLE"]).write_parquet("load.parquet")

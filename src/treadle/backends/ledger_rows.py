@@ -1,0 +1,56 @@
+"""What the ledgers that speak SQL read in the same way: rows of records and events, the check of the chain; and the words for a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.backends import json_text
+from treadle.core.errors import Conflict, Corrupt
+from treadle.core.records import GENESIS, Event, Record, Ref, chain_hash
+
+EVENT = "seq, time, kind, subject_kind, subject_id, actor, body, previous, hash"
+_PAGE = 5000
+
+
+def record(row: Sequence[Any]) -> Record:
+    """From kind, id, body as JSON text, version, created_at, updated_at."""
+    kind, id, body, version, created_at, updated_at = row
+    return Record(kind, id, json_text.read(body), version, created_at, updated_at)
+
+
+def event(row: Sequence[Any]) -> Event:
+    """From the columns of EVENT."""
+    seq, time, kind, subject_kind, subject_id, actor, body, previous, hashed = row
+    return Event(kind, Ref(subject_kind, subject_id), actor, json_text.read(body), seq, time, previous, hashed)
+
+
+def conflict(kind: str, id: str, version: int, expect: int) -> Conflict:
+    """What is told who expected another version (0: none) than the record has."""
+    return Conflict(
+        f"{kind}/{id} has version {version}, not {expect}." if version else f"{kind}/{id} does not exist, so it has no version {expect}.",
+        hint="Somebody else changed it first; read it again and decide anew.",
+    )
+
+
+def check_chain(read: Callable[[int, int], Sequence[Any]], place: str) -> int:
+    """How many events there are. `read(seq, limit)` gives the rows after a number. Raises Corrupt naming the first that is not as it was written."""
+    checked, previous = 0, GENESIS
+    while page := read(checked, _PAGE):
+        for row in page:
+            checked += 1
+            if row[0] != checked or not _unchanged(row, previous):
+                raise Corrupt(
+                    f"Event {checked} of {place} is missing, moved or changed since it was written.",
+                    hint="Compare with a backup; events before it are as they were written.",
+                )
+            previous = row[8]
+    return checked
+
+
+def _unchanged(row: Sequence[Any], previous: str) -> bool:
+    try:
+        found = event(row)
+        return found.previous == previous and chain_hash(found) == found.hash
+    except (ValueError, TypeError):  # the body is no JSON object any more
+        return False

@@ -1,0 +1,95 @@
+"""A step that hands out parts of its own work: the trials of a search, for example. It runs in the process that drives the run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from treadle.core.errors import UsageError
+from treadle.pipelines import results
+from treadle.pipelines.perform import Names, Pickler, Unpickler, cpu, elsewhere
+from treadle.ports.blobs import Blobs
+from treadle.ports.executor import Executor, Resources, Task, WorkerLost
+
+A = TypeVar("A")
+B = TypeVar("B")
+S = TypeVar("S")
+_LOST = 3
+_shared: dict[str, Any] = {}  # of a worker: what the parts of one piece of work share
+
+
+class HandOut:
+    """Does the parts of a piece of work on an executor. What all parts share travels once, through the blob store.
+
+    >>> each = HandOut(executor, blobs, None)              # doctest: +SKIP
+    >>> each(try_one, rows, settings)                      # doctest: +SKIP
+    """
+
+    def __init__(self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None) -> None:
+        self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources or Resources()
+        self._stored: tuple[Any, str] | None = None
+
+    def __call__(self, function: Callable[[S, A], B], shared: S, parts: Sequence[A]) -> list[B]:
+        """`function(shared, part)` for each part, in the parts' order. What a part prints goes to standard output when its turn comes.
+
+        A part whose worker dies is done again, up to three times. Raises what a part raised; the others are then stopped.
+        """
+        if self._stored is None or self._stored[0] is not shared:
+            self._stored = (shared, results.store(_Whole(shared), self._blobs)[1])
+        lines: list[list[str]] = [[] for _ in parts]
+
+        def submit(i: int) -> Any:
+            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names}, f"part {i}", self._resources)
+            return self._executor.submit(task, log=lines[i].append)
+
+        futures = [submit(i) for i in range(len(parts))]
+        done: list[B] = []
+        try:
+            for i in range(len(parts)):
+                for again in range(_LOST + 1):
+                    try:
+                        value, burned = futures[i].result()
+                        elsewhere["cpu"] += burned
+                        done.append(value)
+                        break
+                    except WorkerLost:
+                        if again == _LOST:
+                            raise
+                        futures[i] = submit(i)
+                for line in lines[i]:
+                    print(line)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return done
+
+    def _packed(self, function: Callable[..., Any], part: Any) -> bytes:
+        assert self._stored is not None
+        buffer = io.BytesIO()
+        try:
+            Pickler(buffer, self._names).dump((function, self._stored[1], part, self._blobs))
+        except Exception as error:
+            raise UsageError(
+                f"A part of the work cannot be sent to another process: {error}", hint="Define functions (make=...) at the top level of a module."
+            ) from None
+        return buffer.getvalue()
+
+
+class _Whole:
+    """Keeps a result from being stored as a frame or JSON: it is to come back as the very same thing."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def do_part(payload: bytes, names: Names | None) -> tuple[Any, float]:
+    """What a worker runs: the part's value, and the CPU seconds it took."""
+    function, address, part, blobs = Unpickler(io.BytesIO(payload), names).load()
+    if address not in _shared:
+        _shared.clear()
+        _shared[address] = results.load("pickle", address, blobs).value
+    begun = cpu()
+    value = function(_shared[address], part)
+    return value, cpu() - begun

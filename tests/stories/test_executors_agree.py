@@ -1,0 +1,52 @@
+"""One project, three executors: in this process, in worker processes, on Ray. The same model comes out, to the byte."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle.assemble import open_workspace
+from treadle.data.write_project import write_blank
+from treadle.pipelines.run import steps_of
+from treadle.registry import versions
+from treadle.start import start
+
+RAY = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def trained(folder: Path, home: str, executor: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, set[str], list[str]]:
+    """What a turn makes: (package, metrics and verdict; where its steps ran; its trials)."""
+    for name, value in {"TREADLE_HOME": home, "TREADLE_EXECUTOR": executor, "TREADLE_THREADS": "1", **RAY}.items():
+        monkeypatch.setenv(name, os.environ.get(name, value) if name in RAY else value)
+    ws = open_workspace(folder)
+    try:
+        outcome = start(ws, cause={"kind": "person", "id": "", "text": "a test"})
+        made = versions.get("deliveries-late", outcome["register"]["number"], ws.ledger)
+        where = {s["where"] for s in steps_of(outcome.run.id, ws.ledger)}
+        trials = [f"{t['family']} {t['params']} {t['loss']}" for t in ws.ledger.find("trial")]
+        return (made["package"], made["evaluation"]["metrics"], made["verdict"]), where, trials
+    finally:
+        ws.close()
+
+
+@pytest.mark.story
+@pytest.mark.xdist_group("ray")
+def test_the_same_project_gives_the_same_model_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tiny"
+    write_blank(folder, "tiny")
+    project = folder / "project.py"
+    text = project.read_text()
+    assert 'target="late",\n' in text
+    project.write_text(text.replace('target="late",\n', 'target="late",\n    trials=4,\n    parallel_trials=2,\n'))
+    here, where, trials = trained(folder, ".here", "inprocess:", monkeypatch)
+    assert where == {"InProcessExecutor"}
+    assert len(trials) == 4
+
+    pool = trained(folder, ".pool", "processes:2", monkeypatch)
+    assert pool == (here, {"InProcessExecutor", "ProcessPool"}, trials)  # the search itself hands out its trials from here
+
+    ray = trained(folder, ".ray", "ray:", monkeypatch)
+    assert ray == (here, {"InProcessExecutor", "RayExecutor"}, trials)
