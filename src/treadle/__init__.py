@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 _FACE = {
     "Project": "project",
-    "csv": "data", "parquet": "data", "rows": "data", "Contract": "data",
+    "csv": "source", "parquet": "source", "rows": "source",
+    "Contract": "data",
     "number": "data", "integer": "data", "category": "data", "text": "data", "boolean": "data", "timestamp": "data",
     "hour": "features", "minute_of_day": "features", "weekday": "features", "month": "features",
     "difference": "features", "ratio": "features", "length": "features",
@@ -28,7 +29,7 @@ _FACE = {
 __all__ = [*_FACE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from treadle.core.declare.data import Contract, boolean, category, csv, integer, number, parquet, rows, text, timestamp
+    from treadle.core.declare.data import Contract, boolean, category, integer, number, text, timestamp
     from treadle.core.declare.features import difference, hour, length, minute_of_day, month, ratio, weekday
     from treadle.core.declare.model import (
         at_random,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from treadle.core.declare.pipeline import approval, first_of, step, unless, when
     from treadle.core.declare.project import Project
     from treadle.core.declare.schedule import budget, cron, on_alarm, on_call, on_commit, on_new_data
+    from treadle.core.declare.source import csv, parquet, rows
     from treadle.core.errors import Terminal, Transient
 
 

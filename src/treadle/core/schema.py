@@ -20,6 +20,7 @@ class Column:
         isin: the only values allowed.
         unique: whether a value may appear once only.
         unit, description: for people.
+        personal: what sort of personal data it holds ('name', 'email', 'phone', ...); empty if none. Masked in logs, samples and reports.
     """
 
     kind: Kind
@@ -30,6 +31,7 @@ class Column:
     unique: bool = False
     unit: str = ""
     description: str = ""
+    personal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from treadle.core.declare import data as declare
+from treadle.core.declare import source as declare
 from treadle.core.errors import DataError
 from treadle.core.schema import Kind
 from treadle.data import parsing

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from treadle.core.canonical import digest
-from treadle.core.declare.data import Dataset, Source
+from treadle.core.declare.data import Dataset
+from treadle.core.declare.source import Source
 from treadle.core.errors import DataError
 from treadle.core.schema import Column
 from treadle.data.parsing import Unparsed, parse_columns, read_strings

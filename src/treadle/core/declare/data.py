@@ -1,4 +1,4 @@
-"""Declarations of data: where rows come from, what they must be, and what to do with those that are not."""
+"""Declarations of data: what rows must be, what to do with those that are not, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -8,49 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from treadle.core.declare.place import here, length
+from treadle.core.declare.source import Source
 from treadle.core.errors import ProjectError
 from treadle.core.schema import Column
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where rows come from. Made by `csv`, `parquet` or `rows`; opened by the data room."""
-
-    kind: str
-    path: str = ""
-    function: Callable[[], Any] | None = None
-    package: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def csv(
-    path: str,
-    *,
-    separator: str = ",",
-    null_values: tuple[str, ...] = ("", "NA", "N/A", "NULL", "null", "NaN"),
-    decimal_comma: bool = False,
-) -> Source:
-    """Rows of a CSV file with a header line. `path` is relative to the project folder.
-
-    Args:
-        decimal_comma: numbers are written 1.234,5 and not 1,234.5.
-    """
-    return Source("csv", path=path, options={"separator": separator, "null_values": null_values, "decimal_comma": decimal_comma})
-
-
-def parquet(path: str) -> Source:
-    """Rows of a Parquet file, or of all files a pattern like 'data/*.parquet' matches."""
-    return Source("parquet", path=path)
-
-
-def rows(function: Callable[[], Any], *, package: str = "") -> Source:
-    """Rows returned by a function (a Polars DataFrame or LazyFrame, or a list of dicts).
-
-    Args:
-        function: takes nothing. It is read again when its code, or a project function it reaches, changes.
-        package: the installed package whose files it reads, if any; a new version of it is new data.
-    """
-    return Source("rows", function=function, package=package)
 
 
 def number(*, ge: float | None = None, le: float | None = None, nullable: bool = False, unit: str = "", description: str = "") -> Column:
@@ -116,6 +76,8 @@ class Dataset:
         event_time: when the row's event happens (for a prediction: the moment it is asked for).
         known_time: when the row's truth became known; what a view or a training may see is decided by it.
         exclude: sentence to expression: rows out of scope by a declared rule, counted but not faults.
+        subject: the column that names the person a row is about, if it is about one; `treadle erase` and `treadle export` go by it.
+        keep: how long a version that nothing uses is kept; for ever if not given.
     """
 
     name: str
@@ -128,6 +90,8 @@ class Dataset:
     owner: str = ""
     description: str = ""
     place: str = field(default="", compare=False)
+    subject: str = ""
+    keep: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
 from treadle.core.declare import pipeline as p
 from treadle.core.declare import schedule as sched
-from treadle.core.declare.data import Contract, Dataset, Source, View, names, optional_span
+from treadle.core.declare.data import Contract, Dataset, View, names, optional_span
 from treadle.core.declare.features import Derived
 from treadle.core.declare.place import here, length
+from treadle.core.declare.source import Source
 from treadle.core.errors import ProjectError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.ASCII)
@@ -61,6 +62,8 @@ class Project:
         exclude: Mapping[str, Any] | None = None,
         owner: str = "",
         description: str = "",
+        subject: str = "",
+        keep: str | timedelta | None = None,
     ) -> Dataset:
         """Declare a data set. See `Dataset` for what each argument means."""
         place = here()
@@ -70,7 +73,7 @@ class Project:
             )
         declared = Dataset(
             _checked(name, "data set", place), source, names(key), event_time, known_time, contract, dict(exclude or {}),
-            owner or self.owner, description, place,
+            owner or self.owner, description, place, subject, optional_span(keep),
         )  # fmt: skip
         return _add(self.datasets, name, declared, "data set", place)
 
