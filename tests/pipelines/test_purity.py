@@ -173,10 +173,12 @@ def test_files_opened_for_reading_are_inputs(folder: Path, tmp_path: Path) -> No
         outside.read_text()
     assert seen.files == {"data/rows.csv": content(inside)}  # the other is in a temporary folder, and not the project's
     assert seen.hosts == []
-    here = Path(__file__)
-    with observe([folder], None) as seen:
-        here.read_text()
-    assert seen.files == {str(here): content(here)}
+    with tempfile.TemporaryDirectory(dir=Path.home()) as place:
+        other = Path(place).resolve() / "other.csv"
+        other.write_text("3")
+        with observe([folder], None) as seen:
+            other.read_text()
+        assert seen.files == {str(other): content(other)}
 
 
 def test_what_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,3 +143,9 @@ def test_the_signature_of_a_package_is_read_as_it_was_written(kind: Kind) -> Non
     assert fields_of({"request": entries, "features": features}) == (
         [Field("a", kind, nullable=False, ge=0)], [Field("b", "number", source="derived", rule=("hour", "a", "UTC"))],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, -(10**400), float("nan"), float("inf")], ids=["large", "huge", "low", "nan", "inf"])
+def test_a_number_without_a_place_in_time_is_refused(value: float) -> None:
+    with pytest.raises(InvalidRequest, match="'at' must be a time like"):
+        PARSER.parse({"at": value})

@@ -141,7 +141,7 @@ def moment(value: Any) -> int:
         with suppress(ValueError):
             parsed = datetime.fromisoformat(value)
             found = micros(parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e12:
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:  # so it is neither NaN nor infinite
         found = int(value * MICROS)
     if found is None or not _FIRST <= found <= _LAST:
         raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
@@ -149,7 +149,10 @@ def moment(value: Any) -> int:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 40 else text[:37] + "..."
 
 
