@@ -52,19 +52,21 @@ def start(
 
 def planned(ws: Workspace, target: str = "", *, params: Mapping[str, Any] | None = None, as_of: datetime | None = None) -> list[dict[str, Any]]:
     """What `start` would do, without doing it: see `Runner.plan`; each step with the `warnings` about what it reads unseen."""
-    name = target or only(ws)
+    name, stands = target or only(ws), None
     if name in ws.project.models:
         from treadle.turn import already, build
 
         model = _model(ws, name, params)
-        # A version that stands is not judged again.
-        champion = None if already(ws, model, as_of=as_of) is not None else _champion(ws, model)
+        stands = already(ws, model, as_of=as_of)
+        champion = None if stands else _champion(ws, model)
         steps = build(ws, model, as_of=as_of, settings=None, champion=champion, cause={})
     else:
         pipeline = _pipeline(ws, name, as_of)
         steps, _ = declared.steps_of(pipeline, declared.values(pipeline, params or {}))
     by_name = {step.name: step for step in steps}
     said = ws.runner().plan(f"{ws.project.name}.{name}", steps)
+    if stands:  # it is not judged again, though there may be another champion by now
+        said = [{**s, "state": "reuse", "reason": f"version {stands['number']} stands"} if s["state"] == "run" else s for s in said]
     return [{**s, "warnings": hidden(by_name[s["step"]], [ws.folder])} for s in said]
 
 
