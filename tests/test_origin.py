@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from treadle import rebuild
 from treadle.backends.file_blobs import FileBlobs
-from treadle.origin import LARGEST, code_state, environment, environment_state, recorded_environment
+from treadle.core.errors import Corrupt
+from treadle.origin import LARGEST, code_state, environment, environment_state, recorded_environment, unpack
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -172,3 +175,16 @@ def test_what_differs_is_told_package_by_package() -> None:
     assert str(found[1]) == "gone 2 -> absent"
     assert [d.kind for d in found[2:]] == ["cpu"]
     assert rebuild.differences(state, {**state, "packages": {**state["packages"], "another": "1"}}) == []
+
+
+@pytest.mark.parametrize("name", ["../beside.py", "/tmp/absolute.py", "a/../../beside.py"])
+def test_an_archive_writes_nowhere_but_in_its_folder(name: str, tmp_path: Path, blobs: FileBlobs) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = 1
+        archive.addfile(entry, io.BytesIO(b"x"))
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(Corrupt, match="which it may not"):
+        unpack(blobs.put(made.getvalue()), tmp_path / "inside", blobs)
+    assert not (tmp_path / "beside.py").exists()

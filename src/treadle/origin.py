@@ -39,6 +39,7 @@ SOURCES = (".py", ".toml", ".json", ".yaml", ".yml", ".sql")  # what an archive 
 _VECTORS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve")
 _FOREIGN = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
 _GIT_SECONDS = 30
+_OF_PYTHON = {"__main__", "sitecustomize", "usercustomize"}
 
 
 def code_of(ws: Workspace) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _elsewhere(top: Path) -> list[str]:
     names = sorted({
         name.split(".")[0] for name, file in _loaded()
         if not file.is_relative_to(top) and not str(file).startswith(roots) and not _FOREIGN & set(file.parts)
-        and name != "__main__" and not name.startswith("treadle_project_")
+        and name not in _OF_PYTHON and not name.startswith("treadle_project_")
     })  # fmt: skip
     return [f"module {name}, which lies outside the project" for name in names[:20]]
 
@@ -300,6 +301,18 @@ def unpack(address: str, folder: Path, blobs: Blobs) -> None:
     """The files of an archive, in a folder. Raises NotFound, Corrupt."""
     try:
         with tarfile.open(fileobj=io.BytesIO(blobs.get(address))) as archive:
-            archive.extractall(folder, filter="data")
+            for entry in archive:
+                _write(archive, entry, folder)
     except (tarfile.TarError, EOFError) as error:
         raise Corrupt(f"The archive of the code cannot be read: {error}.") from error
+
+
+def _write(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
+    """One file of an archive, in the folder and nowhere else (Python has a filter for this since 3.11.4 only)."""
+    file = Path(os.path.normpath(folder / entry.name))
+    content = archive.extractfile(entry) if entry.isfile() else None
+    if content is None or not file.is_relative_to(folder):
+        raise Corrupt(f"The archive of the code holds {entry.name!r}, which it may not.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.read())
+    file.chmod(entry.mode & 0o755)
