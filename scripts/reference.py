@@ -29,7 +29,10 @@ NOTE = "<!-- Written by scripts/reference.py from the code. Do not edit; run: ma
 BEGIN, END = "<!-- begin: written by scripts/reference.py -->", "<!-- end -->"
 GROUPS = {
     "project": "The project",
+    "source": "Sources",
     "data": "Data",
+    "treadle.data.odcs": "Contract files",
+    "datasheet": "Datasheets",
     "features": "Features from the request",
     "model": "Models, splits and gates",
     "operations": "Production",

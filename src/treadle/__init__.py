@@ -12,11 +12,11 @@ __version__ = "0.1.0"
 
 _FACE = {
     "Project": "project",
-    "csv": "source", "parquet": "source", "rows": "source",
-    "Contract": "data",
+    "csv": "source", "parquet": "source", "jsonl": "source", "sql": "source", "stream": "source", "rows": "source", "files": "source",
+    "Contract": "data", "like": "data", "contract_from": "treadle.data.odcs", "datasheet": "datasheet",
     "number": "data", "integer": "data", "category": "data", "text": "data", "boolean": "data", "timestamp": "data",
     "hour": "features", "minute_of_day": "features", "weekday": "features", "month": "features",
-    "difference": "features", "ratio": "features", "length": "features",
+    "difference": "features", "ratio": "features", "length": "features", "formula": "features", "within": "features",
     "by_time": "model", "at_random": "model", "candidate": "model", "gate": "model", "enough_rows": "model", "signal": "model",
     "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model",
     "no_worse_than_champion": "model",
@@ -29,8 +29,9 @@ _FACE = {
 __all__ = [*_FACE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from treadle.core.declare.data import Contract, boolean, category, integer, number, text, timestamp
-    from treadle.core.declare.features import difference, hour, length, minute_of_day, month, ratio, weekday
+    from treadle.core.declare.data import Contract, boolean, category, integer, like, number, text, timestamp
+    from treadle.core.declare.datasheet import datasheet
+    from treadle.core.declare.features import difference, formula, hour, length, minute_of_day, month, ratio, weekday, within
     from treadle.core.declare.model import (
         at_random,
         beats_baseline,
@@ -49,14 +50,16 @@ if TYPE_CHECKING:
     from treadle.core.declare.pipeline import approval, first_of, step, unless, when
     from treadle.core.declare.project import Project
     from treadle.core.declare.schedule import budget, cron, on_alarm, on_call, on_commit, on_new_data
-    from treadle.core.declare.source import csv, parquet, rows
+    from treadle.core.declare.source import csv, files, jsonl, parquet, rows, sql, stream
     from treadle.core.errors import Terminal, Transient
+    from treadle.data.odcs import contract_from
 
 
 def __getattr__(name: str) -> Any:
     if name not in _FACE:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")
-    home = "treadle.core.errors" if _FACE[name] == "errors" else f"treadle.core.declare.{_FACE[name]}"
+    said = _FACE[name]
+    home = said if "." in said else "treadle.core.errors" if said == "errors" else f"treadle.core.declare.{said}"
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from treadle.backends.catalog import open_backend
+from treadle.backends.catalog import open_backend, open_source
 from treadle.core.clock import Clock, SystemClock
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Model
@@ -27,6 +27,7 @@ from treadle.ports.model_format import ModelFormat
 from treadle.ports.notifier import Notifier
 from treadle.ports.online import OnlineStore
 from treadle.ports.predictions import PredictionLog
+from treadle.ports.source import Reach
 from treadle.ports.tables import Tables
 from treadle.project_file import PROJECT_FILE, load_project
 from treadle.settings import Settings, read_settings
@@ -73,7 +74,12 @@ class Workspace:
 
     @cached_property
     def tables(self) -> Tables:
-        return cast(Tables, open_backend("tables", "parquet:", blobs=self.blobs))
+        return cast(Tables, open_backend("tables", self.settings["tables"], blobs=self.blobs))
+
+    @property
+    def reach(self) -> Reach:
+        """Opens sources outside this machine's files."""
+        return lambda source: open_source(source, self.folder)
 
     @cached_property
     def online(self) -> OnlineStore:

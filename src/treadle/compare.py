@@ -12,7 +12,9 @@ from typing import Any
 
 from treadle.assemble import Workspace
 from treadle.core.errors import Corrupt, NotFound, UsageError
+from treadle.core.masking import masked_within, personal_columns
 from treadle.core.records import Record
+from treadle.data import differences, versions
 from treadle.pipelines import plan, results
 from treadle.pipelines.run import steps_of
 
@@ -121,7 +123,8 @@ def _result(a: Record | None, b: Record | None, ws: Workspace) -> str:
         if a["codec"] == b["codec"] == results.LIST:
             return _lists(a["address"], b["address"], ws)
         if a["codec"] == b["codec"] == "json":
-            old, new = (json.loads(ws.blobs.get(s["address"])) for s in (a, b))
+            personal = personal_columns(ws.project.datasets.values())
+            old, new = (masked_within(json.loads(ws.blobs.get(s["address"])), personal) for s in (a, b))
             if isinstance(old, dict) and isinstance(new, dict) and len(json.dumps([old, new])) > 80:
                 keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
                 return f"differs in {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
@@ -221,7 +224,7 @@ def _data(before: Mapping[str, Record], after: Mapping[str, Record], ws: Workspa
 def _dataset(name: str, old: Mapping[str, Any], new: Mapping[str, Any], ws: Workspace) -> dict[str, Any]:
     """Two versions of a data set: 'version', 'rows', 'quarantined', 'range' as [old, new]; 'added', 'removed', 'changed' rows by key, or None."""
     kinds: dict[str, Any] = {
-        "version": [f"{name}-{v['address'][:12]}" for v in (old, new)], "rows": [old["rows"], new["rows"]],
+        "version": [versions.of(v).id for v in (old, new)], "rows": [old["rows"], new["rows"]],
         "quarantined": [old["quarantined"], new["quarantined"]], "range": [[v.get("start", ""), v.get("end", "")] for v in (old, new)],
     }  # fmt: skip
     by_key = _by_key(name, old["address"], new["address"], ws)
@@ -241,30 +244,12 @@ def _by_key(name: str, old: str, new: str, ws: Workspace) -> dict[str, Any]:
     """Rows added, removed and changed by the data set's key, where both tables are there and the key tells their rows apart."""
     nothing = {"added": None, "removed": None, "changed": None}
     declared = ws.project.datasets.get(name)
-    if old == new:
-        return {"added": 0, "removed": 0, "changed": 0, "note": ""}
     if not ws.tables.exists(old) or not ws.tables.exists(new):
         return {**nothing, "note": "the rows of one of the two are gone"}
     if declared is None:
         return {**nothing, "note": "the project declares this data set no more, so its key is not known"}
-    import polars as pl
-
-    a, b = ws.tables.scan(old).collect(), ws.tables.scan(new).collect()
-    key = list(declared.key)
-    if any(k not in a.columns or k not in b.columns for k in key):
-        return {**nothing, "note": f"one of the two has no key {', '.join(key)}"}
-    shape = _columns(a.columns, b.columns)
-    retyped = [c for c in a.columns if c in b.columns and a.schema[c] != b.schema[c]]
-    a, b = (frame.with_columns(pl.col(c).cast(pl.String, strict=False) for c in retyped) for frame in (a, b))
-    if any(frame.select(pl.struct(key).is_duplicated().any()).item() for frame in (a, b)):
-        return {**nothing, "note": f"{', '.join(key)} is not unique in one of the two"}
-    shared = [c for c in a.columns if c in b.columns and c not in key]
-    both = a.select(*key, *shared).join(b.select(*key, *shared), on=key, how="inner", nulls_equal=True, suffix=":new")
-    differ = pl.any_horizontal([pl.col(c).ne_missing(pl.col(f"{c}:new")) for c in shared]) if shared else pl.lit(False)
-    changed = both.select(differ.sum()).item() if both.height else 0
-    notes = [shape] if shape else []
-    notes += [f"other type: {', '.join(retyped[:5])}"] if retyped else []
-    return {"added": b.height - both.height, "removed": a.height - both.height, "changed": int(changed), "note": "; ".join(notes)}
+    found = differences.rows(ws.tables, old, new, declared.key)
+    return {"added": found.added, "removed": found.removed, "changed": found.changed, "note": found.note}
 
 
 def _brief(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -16,11 +17,14 @@ from typing import Any
 from treadle.assemble import Workspace, formats
 from treadle.backends.catalog import open_backend
 from treadle.client import Endpoint
+from treadle.core.clock import iso
 from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, NotFound, Refused, Unavailable
 from treadle.core.records import Record, Ref
+from treadle.data import versions as data_versions
 from treadle.features import parity
 from treadle.features.online import Materialiser
+from treadle.materialise import materialise, note_stale
 from treadle.pipelines.run import Outcome, alive
 from treadle.registry import packages, promote, versions
 from treadle.serving.address import free_port, port_free
@@ -28,7 +32,7 @@ from treadle.serving.endpoint import Loaded
 from treadle.serving.requests import micros
 from treadle.turn import turn, view_histories
 
-ENDPOINT = "endpoint"
+ENDPOINT, PARITY = "endpoint", "parity"
 START_SECONDS = 30.0
 
 
@@ -52,7 +56,11 @@ def deploy(
         outcome = _features(ws, model, chosen)
         if changes:
             prove(ws, model, chosen, outcome, tell)
-        fill_online(ws, model, outcome, at or ws.clock.now(), tell)
+        if at is not None:
+            fill_online(ws, model, outcome, at, tell)
+        else:
+            running = running_endpoint(ws, model.name) is not None
+            bring_up(ws, model, outcome, tell, replaced=now and not running)
     if changes:
         if deployed is None:
             promote.first(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
@@ -90,39 +98,49 @@ def _features(ws: Workspace, model: Model, version: Record) -> Outcome:
 
 def prove(ws: Workspace, model: Model, version: Record, outcome: Outcome, tell: Callable[[str], None]) -> None:
     """Serve known rows through the real path; any feature that differs from training refuses the deployment."""
-    folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
-    loaded = Loaded(folder, manifest, formats(), version["number"])
-    store = open_backend("online", "memory:")
-    source = ws.tables.scan(outcome[f"data:{model.rows.name}"]["address"]).collect()
-
-    def serve(request: Any) -> list[Any]:
-        values = loaded.parser.parse(request)
-        moment = values.get(loaded.moment_field) if loaded.moment_field else None
-        return loaded.feature_values(values, moment if moment is not None else micros(ws.clock.now()), store)[0]
-
-    served, mismatches = parity.check(
-        model,
-        source,
-        outcome["rows"],
-        view_histories(ws, model, outcome),
-        store,
-        [f.name for f in loaded.request],
-        [f.name for f in loaded.features],
-        serve,
-    )
-    ws.ledger.append("parity.checked", Ref(versions.KIND, version.id), {"rows": served, "mismatches": len(mismatches)}, actor=ws.actor)
+    evidence, mismatches = serve_again(ws, model, version, outcome)
     if mismatches:
         first = mismatches[0]
         raise Refused(
             f"Serving computes {len(mismatches)} feature values otherwise than training, first {first.feature!r} of row {first.key!r}: "
             f"{first.serving!r} instead of {first.training!r}.",
-            where=version.id, hint="This version is not deployed.",
+            where=version.id, hint=f"This version is not deployed. See: treadle features check {model.name}",
         )  # fmt: skip
-    tell(f"parity: {served} rows through the serving path, 0 features differ from training")
+    tell(f"parity: {evidence['rows']} rows through the serving path, 0 features differ from training")
+
+
+def serve_again(ws: Workspace, model: Model, version: Record, outcome: Outcome, most: int = 300) -> tuple[Record, list[parity.Mismatch]]:
+    """Serve up to `most` known rows as in production: parser, online store (an embedded one), features of the request, encoding. Returns what is
+    recorded of it (kind `parity`), and what differs from training."""
+    folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
+    loaded = Loaded(folder, manifest, formats(), version["number"])
+    source = ws.tables.scan(outcome[f"data:{model.rows.name}"]["address"]).collect()
+    with tempfile.TemporaryDirectory() as temporary:
+        store = open_backend("online", f"sqlite:///{temporary}/online.db")
+
+        def serve(request: Any) -> list[Any]:
+            values = loaded.parser.parse(request)
+            moment = values.get(loaded.moment_field) if loaded.moment_field else None
+            return loaded.feature_values(values, moment if moment is not None else micros(ws.clock.now()), store)[0]
+
+        views = view_histories(ws, model, outcome)
+        served, mismatches = parity.check(
+            model, source, outcome["rows"], views, store, [f.name for f in loaded.request], [f.name for f in loaded.features], serve, most,
+            loaded.encoded,
+        )  # fmt: skip
+    found = [{"row": m.key, "feature": m.feature, "training": str(m.training), "serving": str(m.serving)} for m in mismatches[:20]]
+    body = {
+        "model": model.name, "version": version["number"], "rows": served, "features": len(loaded.features), "mismatches": len(mismatches),
+        "examples": found, "package": version["package"]["digest"], "data": dict(version["data"]), "at": iso(ws.clock.now()),
+    }  # fmt: skip
+    with ws.ledger.transaction():
+        record = ws.ledger.put(PARITY, version.id, body)
+        ws.ledger.append("parity.checked", Ref(versions.KIND, version.id), {"rows": served, "mismatches": len(mismatches)}, actor=ws.actor)
+    return record, mismatches
 
 
 def fill_online(ws: Workspace, model: Model, outcome: Outcome, moment: datetime, tell: Callable[[str], None] = lambda line: None) -> Materialiser:
-    """Bring the online store to `moment`."""
+    """Make the online store what it was at `moment`, for a replay: what it holds is forgotten."""
     for view in model.views:
         ws.online.clear(view.name)
     material = Materialiser(ws.online, view_histories(ws, model, outcome))
@@ -130,6 +148,21 @@ def fill_online(ws: Workspace, model: Model, outcome: Outcome, moment: datetime,
     if model.views:
         tell(f"online store: {written:,} values of {len(model.views)} views as known at {moment:%Y-%m-%d %H:%M} UTC")
     return material
+
+
+def bring_up(ws: Workspace, model: Model, outcome: Outcome, tell: Callable[[str], None], *, replaced: bool = False) -> None:
+    """Bring the online store to what is known now. What it holds stays until something newer is there, so that whoever answers meanwhile has no gap.
+
+    Args:
+        replaced: no version that is deployed now will answer any more.
+    """
+    now, written = ws.clock.now(), 0
+    for view in model.views:
+        taken = data_versions.of(outcome[f"data:{view.source.name}"])
+        filled = materialise(ws, view, version=taken, instead_of=model.name if replaced else "")
+        written += filled.written
+    if model.views:
+        tell(f"online store: {written:,} newer values of {len(model.views)} views as known at {now:%Y-%m-%d %H:%M} UTC")
 
 
 def refresh(ws: Workspace, model: Model) -> int:
@@ -140,8 +173,9 @@ def refresh(ws: Workspace, model: Model) -> int:
     deployed = promote.deployment(model.name, ws.ledger)
     if deployed is None or not model.views:
         return 0
-    outcome = _features(ws, model, versions.get(model.name, int(deployed["champion"]), ws.ledger))
-    return Materialiser(ws.online, view_histories(ws, model, outcome)).fill(ws.clock.now())
+    written = sum(materialise(ws, view).written for view in model.views)
+    note_stale(ws, model.views)
+    return written
 
 
 def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], None] = lambda line: None) -> Record:
@@ -162,7 +196,7 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     command = [sys.executable, "-m", "treadle.web.server", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [*command, *(["--buffered"] if serve.durability == "buffered" else [])],
+            [*command, "--store-down", serve.store_down, *(["--buffered"] if serve.durability == "buffered" else [])],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
         )  # fmt: skip
     begun = time.monotonic()

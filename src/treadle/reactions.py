@@ -1,10 +1,12 @@
 """When this happens, do that: the one page that closes the loop.
 
+    served features that the recorded data do not give  ->  an alarm, until a later sample agrees
     an open alarm of a kind the project retrains on  ->  one retraining, with the alarm as its cause
     no retraining for as long as the project allows   ->  one retraining, with the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow
     enough evidence in shadow, in canary              ->  canary, champion, or out
     an alarm whose cause was answered                 ->  resolved
+    a data set whose contract is broken, or kept again  ->  an alarm to its owner, or its end
 
 Each step first looks at what is recorded, so that a step that is killed, or done by two processes, does nothing twice.
 """
@@ -16,6 +18,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from treadle import feature_checks
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -45,7 +48,9 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
         done.append(line)
         tell(line)
 
+    alarms.about_data(ws.ledger, ws.clock)
     look(ws, model, say)
+    feature_checks.look(ws, model, say)
     rollout(ws, model, say)
     answer_alarms(ws, model, say)
     keep_fresh(ws, model, say)

@@ -28,6 +28,7 @@ from treadle.core.records import Record, Ref
 from treadle.deploy import fill_online, running_endpoint, start
 from treadle.features.parity import request_of
 from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
+from treadle.materialise import note_filled
 from treadle.registry import promote, versions
 from treadle.turn import turn
 
@@ -121,6 +122,8 @@ def replay(
             clock.set(tick)
             post(tick)
             material.advance(tick)
+            for view in model.views:
+                note_filled(ws.ledger, view.name, tick)
             while cursor < len(requests) and requests[cursor][0] < tick + TICK:
                 _, key, request, known, value = requests[cursor]
                 prediction = _id(id, body["salt"], key)

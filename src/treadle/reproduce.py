@@ -48,6 +48,7 @@ COMPARED = (
 
 REASONS = {
     # what makes figures differ, in the order in which it is suspected
+    "rows-erased": "rows of persons who were erased since are no longer in its data",
     "package": "a package has another version",
     "local-package": "a package installed from a folder has other files",
     "python": "another Python",
@@ -182,7 +183,7 @@ def _attempt(ws: Workspace, attempt: Attempt) -> dict[str, Any]:
         "data": {name: asdict(v) for name, v in data.items()}, "champion": {"id": champion.id, "body": dict(champion.body)} if champion else None,
         "test_reads": {r.id: dict(r.body) for r in ws.ledger.find("test_reads")}, "version": version.id,
     }  # fmt: skip
-    needed = [v.address for v in data.values()] + (list(champion["package"]["files"].values()) if champion else [])
+    needed = [v.address for v in data.values() if "@" not in v.address] + (list(champion["package"]["files"].values()) if champion else [])
     say("training again")
     begun = time.perf_counter()
     made, stored = _train(ws, attempt, python, request, needed, attempt.place / "first")
@@ -225,15 +226,15 @@ def _data(ws: Workspace, version: Record) -> dict[str, data_versions.Version]:
         record = ws.ledger.get(data_versions.KIND, id)
         if record is None:
             raise Obstacle("data-missing", NotFound(f"Version {id} of data set {name!r} is not in the record any more."))
-        known = data_versions.Version(**{k: record[k] for k in data_versions.Version.__dataclass_fields__})
+        known = data_versions.read(record)
         try:
-            ws.blobs.verify(known.address)
+            ws.tables.verify(known.address)
         except Corrupt as error:
             what = f"The rows of data version {id} are not what was written."
             raise Obstacle("data-damaged", Corrupt(what, where=error.where, hint="Restore the file from a backup.")) from error
         except NotFound as error:
             what = f"The rows of data version {id} are gone."
-            raise Obstacle("data-missing", NotFound(what, where=f"blob {known.address}", hint="Restore the blobs from a backup.")) from error
+            raise Obstacle("data-missing", NotFound(what, where=error.where, hint=error.hint or "Restore them from a backup.")) from error
         found[name] = known
     return found
 
@@ -281,6 +282,7 @@ def _train(
     env = {
         **os.environ, "TREADLE_HOME": str(home), "PYTHONPATH": os.pathsep.join(_search_path(ws, attempt)),
         **{f"TREADLE_{name.upper()}": TABLE[name][0] for name in names},
+        "TREADLE_TABLES": ws.settings["tables"],  # read only: it is given versions, and takes none
         "TREADLE_THREADS": str(attempt.version.get("threads") or ws.threads),
     }  # fmt: skip
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -367,6 +369,9 @@ def _suspects(
     """What may have made the difference, in the order of `REASONS`."""
     named = {"local": "local-package"}
     found = [{"name": named.get(d.kind, d.kind), "sentence": str(d)} for d in environment]
+    if version.get("trained_on_erased"):
+        sentence = f"{version['trained_on_erased']:,} of its rows were of persons who were erased since: it cannot be made again as it was"
+        found.append({"name": "rows-erased", "sentence": sentence})
     if recorded is None:
         found.append({"name": "environment-unknown", "sentence": REASONS["environment-unknown"]})
     if not version.get("threads"):
@@ -397,7 +402,7 @@ def main(asked: str) -> int:
             ws, model, cause={"kind": "reproduction", "id": "", "text": f"reproduction of {request['version']}"},
             as_of=parse_time(request["as_of"]) if request["as_of"] else None, settings=request["settings"],
             champion=Record(registry.KIND, given["id"], given["body"]) if given else None,
-            data={name: data_versions.Version(**v) for name, v in request["data"].items()},
+            data={name: data_versions.of(v) for name, v in request["data"].items()},
         )  # fmt: skip
         made = registry.get(model.name, outcome["register"]["number"], ws.ledger)
         answer = {"version": dict(made.body), "environment": environment_state()}

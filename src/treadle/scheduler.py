@@ -25,7 +25,7 @@ from treadle.core.declare.schedule import Alarm, Call, Commit, Cron, NewData, Sc
 from treadle.core.errors import Cancelled, Conflict, NotFound, TreadleError, UsageError
 from treadle.core.ids import new_id
 from treadle.core.records import Record, Ref
-from treadle.data import sources, versions
+from treadle.data import filesets, sources, versions
 from treadle.monitoring import alarms
 from treadle.pipelines import declared, lease
 from treadle.pipelines import schedule as plan
@@ -311,8 +311,10 @@ class Scheduler:
 
     def _fingerprint(self, dataset: Dataset) -> str | None:
         """As `data.sources` says; files are read again only when their sizes or times changed."""
-        if dataset.source.kind == "rows":
-            return sources.fingerprint(dataset, self.ws.folder)
+        if dataset.source.kind == filesets.KIND:
+            return filesets.fingerprint(dataset, self.ws.folder)
+        if not sources.is_local(dataset.source):
+            return sources.fingerprint(dataset, self.ws.folder, self.ws.reach)
         stat = [(str(p), (s := p.stat()).st_size, s.st_mtime_ns, s.st_ino) for p in sources.files(dataset.source, self.ws.folder)]
         known = self._prints.get(dataset.name)
         if known is None or known[0] != stat:

@@ -16,7 +16,8 @@ from treadle.core.errors import ProjectError
 TABLE: dict[str, tuple[str, str]] = {
     "home": (".treadle", "Folder, relative to the project, of everything Treadle stores on this machine."),
     "ledger": ("sqlite:///{home}/ledger.db", "The one record of the loop."),
-    "blobs": ("file:///{home}/blobs", "Where bytes are stored: tables, packages, step results."),
+    "blobs": ("file:///{home}/blobs", "Where bytes are stored: packages, step results, files."),
+    "tables": ("delta:///{home}/tables", "Where versions of data sets are stored, as Delta Lake tables."),
     "online": ("sqlite:///{home}/online.db", "The latest feature values, for serving."),
     "predictions": ("sqlite:///{home}/predictions.db", "The prediction log and the outcomes."),
     "executor": ("inprocess:", "Where the steps of a pipeline run."),

@@ -24,9 +24,10 @@ from treadle.core.declare.features import Derived
 from treadle.core.declare.model import Candidate, Model
 from treadle.core.errors import CannotConvert, Conflict, Refused
 from treadle.core.records import Ref
-from treadle.data import versions
+from treadle.data import schema_changes, suppressed, versions
 from treadle.features import history as histories
 from treadle.features import rows as feature_rows
+from treadle.monitoring import alarms
 from treadle.origin import code_of, environment, environment_state
 from treadle.ports.ledger import Ledger
 from treadle.registry import packages
@@ -47,6 +48,7 @@ def declaration(model: Model) -> dict[str, Any]:
         "split": plain(model.split), "slices": list(model.slices), "trials": model.trials, "seed": model.seed,
         "parallel_trials": model.parallel_trials,
         "gates": [[g.name, plain(dict(g.options))] for g in model.gates],
+        "allow": dict(model.allow),
     }  # fmt: skip
 
 
@@ -60,6 +62,8 @@ def declared_dataset(dataset: Dataset) -> dict[str, Any]:
         "columns": plain(dict(contract.columns)) if contract else {},
         "rules": {sentence: _expression(e) for sentence, e in contract.rules.items()} if contract else {},
         "at_most": contract.at_most if contract else None,
+        "promises": {name: plain(getattr(contract, name)) for name in ("unique", "fresh", "volume", "volume_change", "like", "stop_on")}
+        if contract else None,
     }  # fmt: skip
 
 
@@ -69,10 +73,23 @@ def declared_view(view: View) -> dict[str, Any]:
         "source": view.source.name, "entity": list(view.entity), "features": list(view.features),
         "aggregates": {name: _expression(e) for name, e in view.aggregates.items()},
         "window": plain(view.window), "every": plain(view.every), "ttl": plain(view.ttl),
+        **({"windows": plain(dict(view.windows))} if view.windows else {}),
     }  # fmt: skip
 
 
-def _expression(expression: pl.Expr) -> str:
+def view_digest(view: View) -> str:
+    """The version of a view: what it declares and what its function says, in twelve characters."""
+    from treadle.pipelines.meaning import meaning
+
+    if view.function is None:
+        return digest(declared_view(view))[:12]
+    folder = Path(view.function.__code__.co_filename).parent
+    return digest([declared_view(view), meaning(view.function, [folder])])[:12]
+
+
+def _expression(expression: pl.Expr | str) -> str:
+    if isinstance(expression, str):  # a rule in SQL
+        return expression
     return hashlib.sha256(expression.meta.serialize()).hexdigest()
 
 
@@ -85,14 +102,24 @@ def watch_params(ws: Workspace, model: Model) -> dict[str, Any] | None:
     return None if watch is None else {"every": watch.every, "false_alarms": watch.false_alarms}
 
 
-def take_version(source: str | None, declaration: dict[str, Any], dataset: Dataset, folder: Path, ws: Workspace) -> dict[str, Any]:
-    taken = versions.take(dataset, folder, ws.tables)
+def take_version(
+    source: str | None, declaration: dict[str, Any], dataset: Dataset, folder: Path, ws: Workspace, decided: str = "", erased: str = "", due: str = ""
+) -> dict[str, Any]:
+    """`decided`, `erased` and `due` say only that there is something to be done again: what people decided, whom, and that a moment has come."""
+    try:
+        taken = versions.take(
+            dataset, folder, ws.tables, ws.ledger, now=ws.clock.now(), reach=ws.reach, erased=suppressed.known(ws.ledger, ws.settings.home),
+            uses=schema_changes.uses(ws.project, dataset), blobs=ws.blobs,
+        )  # fmt: skip
+    finally:  # a broken promise is told also when it stops the run
+        if alarms.about_data(ws.ledger, ws.clock):
+            alarms.deliver(ws.ledger, ws.notifiers)
     versions.record(taken, ws.ledger)
-    return asdict(taken)
+    return versions.result(taken)
 
 
 def given_version(version: dict[str, Any], ws: Workspace) -> dict[str, Any]:
-    versions.record(versions.Version(**version), ws.ledger)
+    versions.record(versions.of(version), ws.ledger)
     return version
 
 
@@ -269,7 +296,7 @@ def register(
     package: dict[str, Any], evaluation: dict[str, Any], verdict: dict[str, Any], trained: dict[str, Any], as_of: str,
     model: Model, ws: Workspace, cause: dict[str, Any], made: dict[str, Any], **data_versions: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    taken = [versions.Version(**v) for v in data_versions.values()]
+    taken = [versions.of(v) for v in data_versions.values()]
     run = next((r for r in ws.ledger.find("run", {"status": "running", "model": model.name}, newest_first=True)), None)
     body = {
         "project": ws.project.name, "status": "approved" if verdict["passed"] else "refused",
@@ -278,11 +305,11 @@ def register(
         "family": trained["family"], "params": trained["params"], "task": trained["task"], "labels": trained["labels"],
         "trained_rows": trained["rows"], "trained_to": trained["trained_to"], "trials": trained["group"], "split": trained["split"],
         "evaluation": evaluation, "verdict": verdict, "as_of": as_of, "data": {v.dataset: v.id for v in taken},
-        "features": {v.name: digest(declared_view(v))[:12] for v in model.views}, "gates": digest(declaration(model)["gates"]),
+        "features": {v.name: view_digest(v) for v in model.views}, "gates": digest(declaration(model)["gates"]),
         "run": run.id if run else "",
         "code": made["code"] or code_of(ws), "environment": environment(trained["environment"], ws.blobs), "threads": trained["threads"],
         "settings": made["settings"], "champion": made["champion"],
-        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal,
+        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal, "allowed": dict(model.allow),
     }  # fmt: skip
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
     if run:

@@ -6,7 +6,6 @@ Each is a step of a pipeline (`pipelines.run`), so what has not changed is not d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Model
 from treadle.core.errors import Corrupt, NotFound
 from treadle.core.records import Record
-from treadle.data import sources, versions
+from treadle.data import filesets, promises, quarantine, suppressed, versions
 from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
@@ -70,7 +69,7 @@ def already(ws: Workspace, model: Model, *, as_of: datetime | None = None) -> Re
         return None
     package = results.load("json", planned["package"]["address"], ws.blobs)
     data = {d.name: results.load("json", planned[f"data:{d.name}"]["address"], ws.blobs) for d in work.datasets_of(model)}
-    wanted = {name: versions.Version(**v).id for name, v in data.items()}
+    wanted = {name: versions.of(v).id for name, v in data.items()}
     gates_now = digest(work.declaration(model)["gates"])
     for version in registry.all_versions(model.name, ws.ledger):
         if version["package"]["digest"] == package["digest"] and version["data"] == wanted and version["gates"] == gates_now:
@@ -134,13 +133,18 @@ def build(
 
 def data_step(ws: Workspace, dataset: Dataset) -> Step:
     """The step that takes a version of a data set."""
-    known = sources.fingerprint(dataset, ws.folder)
+    known = versions.fingerprint(dataset, ws.folder, ws.ledger, ws.reach)
     function = dataset.source.function
+    now = {
+        "decided": quarantine.digest_of(quarantine.standing(dataset.name, ws.ledger)),
+        "erased": suppressed.known(ws.ledger, ws.settings.home).mark,
+        "due": promises.due(dataset, ws.ledger, ws.clock.now()),
+    }
     return Step(
-        f"data:{dataset.name}", work.take_version, {}, {"source": known, "declaration": work.declared_dataset(dataset)},
+        f"data:{dataset.name}", work.take_version, {}, {"source": known, "declaration": work.declared_dataset(dataset), **now},
         {"dataset": dataset, "folder": ws.folder, "ws": ws}, [function] if function else [],
-        holds=lambda v: _whole(ws, v["address"]) and ws.ledger.get(versions.KIND, versions.Version(**v).id) is not None,
-        cached=known is not None, outside=("source",),
+        holds=lambda v: _rows_whole(ws, dataset, v) and ws.ledger.get(versions.KIND, versions.of(v).id) is not None,
+        cached=known is not None, outside=("source", *now),
     )  # fmt: skip
 
 
@@ -148,7 +152,20 @@ def given_step(ws: Workspace, dataset: Dataset, data: Mapping[str, versions.Vers
     """The step that takes the version of a data set that is given, wherever its source has gone. Raises NotFound."""
     if dataset.name not in data:
         raise NotFound(f"No version of data set {dataset.name!r} is given.", where=f"model's data: {', '.join(data)}")
-    return Step(f"data:{dataset.name}", work.given_version, {}, {"version": plain(asdict(data[dataset.name]))}, {"ws": ws})
+    return Step(f"data:{dataset.name}", work.given_version, {}, {"version": plain(versions.result(data[dataset.name]))}, {"ws": ws})
+
+
+def _rows_whole(ws: Workspace, dataset: Dataset, version: Mapping[str, Any]) -> bool:
+    """Whether the rows of a version are there and are still what was written; damaged files are removed, so that they are written anew."""
+    for address in filter(None, (version["address"], version["quarantine"])):
+        try:
+            ws.tables.verify(address)
+        except NotFound:
+            return False
+        except Corrupt:
+            ws.tables.discard(address)
+            return False
+    return dataset.source.kind != filesets.KIND or filesets.whole(ws.tables, ws.blobs, version["address"])
 
 
 def _whole(ws: Workspace, address: str) -> bool:

@@ -11,9 +11,9 @@ import pytest
 
 from treadle.backends import catalog
 from treadle.backends.catalog import CATALOG, open_backend
+from treadle.backends.delta_tables import DeltaTables
 from treadle.backends.file_blobs import FileBlobs
 from treadle.backends.memory_ledger import MemoryLedger
-from treadle.backends.parquet_tables import ParquetTables
 from treadle.backends.sqlite_ledger import SqliteLedger
 from treadle.backends.webhook_notifier import WebhookNotifier
 from treadle.core.errors import UsageError
@@ -50,7 +50,7 @@ def test_memory_needs_no_place_and_is_new_every_time() -> None:
 
 
 def test_a_backend_is_given_its_parts() -> None:
-    assert isinstance(open_backend("tables", "parquet:", blobs=open_backend("blobs", "memory:")), ParquetTables)
+    assert isinstance(open_backend("tables", "delta:tables", blobs=open_backend("blobs", "memory:")), DeltaTables)
 
 
 def test_an_address_with_a_host_is_handed_on_whole() -> None:

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 import treadle as tr
+from treadle.backends.delta_tables import DeltaTables
 from treadle.backends.memory_blobs import MemoryBlobs
 from treadle.backends.memory_ledger import MemoryLedger
-from treadle.backends.parquet_tables import ParquetTables
 from treadle.core.declare.data import Dataset
 from treadle.core.errors import ContractViolated, DataError
 from treadle.data import sources, versions
@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tables = ParquetTables(MemoryBlobs())
+        self.tables = DeltaTables(folder / "tables", MemoryBlobs())
         self.ledger = MemoryLedger()
 
     def dataset(self, lines: Sequence[str] | None = None, **changes: Any) -> Dataset:
@@ -38,7 +38,7 @@ class World:
         return tr.Project("p").dataset("rows", **{**declared, **changes})
 
     def take(self, dataset: Dataset) -> Version:
-        return versions.take(dataset, self.folder, self.tables)
+        return versions.take(dataset, self.folder, self.tables, self.ledger)
 
     def good(self, version: Version) -> pl.DataFrame:
         return self.tables.scan(version.address).collect()
@@ -180,7 +180,8 @@ def test_the_same_rows_are_the_same_version_and_a_changed_one_is_another(world: 
     changed = world.take(world.dataset([HEADER, *GOOD[:2], "3,2013-01-03,3.6,"]))
     assert first == again == moved
     assert changed.address != first.address
-    assert (first.id, changed.id) == (f"rows-{first.address[:12]}", f"rows-{changed.address[:12]}")
+    assert (first.id, changed.id) == (f"rows-{first.digest[:12]}", f"rows-{changed.digest[:12]}")
+    assert (first.number, changed.number) == (0, 1)
 
 
 def test_a_version_is_recorded_once(world: World) -> None:
@@ -222,10 +223,12 @@ def test_a_pattern_of_parquet_files_is_one_data_set(world: World) -> None:
         world.take(world.dataset(source=tr.parquet("part*.parquet")))
 
 
-def test_a_pattern_that_means_several_csv_files_is_not_read_in_part(world: World) -> None:
+def test_a_pattern_of_csv_files_is_one_data_set_and_other_headers_are_named(world: World) -> None:
     for i in range(2):
         (world.folder / f"part{i}.csv").write_text("\n".join([HEADER, GOOD[i]]))
-    with pytest.raises(DataError, match=r"'part\*\.csv' means 2 files"):
+    assert world.take(world.dataset(source=tr.csv("part*.csv"))).rows == 2
+    (world.folder / "part2.csv").write_text("id,at,size,shade\n3,2013-01-03,3.5,red\n")
+    with pytest.raises(DataError, match=r"part2\.csv has other columns than part0\.csv: it lacks 'colour' and has also 'shade'"):
         world.take(world.dataset(source=tr.csv("part*.csv")))
 
 

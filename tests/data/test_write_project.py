@@ -106,6 +106,37 @@ def test_a_generated_project_declares_what_was_found(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_personal_columns_are_declared_so_without_their_values_and_are_no_inputs(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    rows = [
+        (i, f"p{i % 5}@example.org", chance.choice(["Ada", "Bob"]), f"A-{i:04d}", chance.random(), chance.choice(["yes", "no"])) for i in range(200)
+    ]  # fmt: skip
+    path = write_csv(tmp_path / "rows.csv", ["id", "contact", "first_name", "ticket_id", "x", "y"], rows)
+    found, project, text = generate(tmp_path, path, "y")
+    (dataset,), (model,) = project.datasets.values(), project.models.values()
+    assert dataset.contract is not None
+    assert dataset.contract.columns["contact"] == tr.category(personal="email")
+    assert dataset.contract.columns["first_name"] == tr.category(personal="name")
+    assert dataset.contract.columns["ticket_id"] == tr.text(unique=True)
+    assert model.inputs == ("x",)
+    assert "example.org" not in text
+    assert "Ada" not in text
+    assert [w for w in found.warnings if "personal" in w] == [
+        "Column 'contact' looks like personal data (email): 100% of its values are e-mail addresses. It is declared so, and left out.",
+        "Column 'first_name' looks like personal data (name): its name says that it names people. It is declared so, and left out.",
+    ]
+
+
+@pytest.mark.parametrize(("days_ago", "fresh"), [(0.1, "2d"), (30, "")])
+def test_data_that_are_fresh_promise_to_stay_so_and_old_files_do_not(tmp_path: Path, days_ago: float, fresh: str) -> None:
+    newest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days_ago)
+    rows = [(i, (newest - datetime.timedelta(hours=20 * (99 - i))).isoformat(), i % 7, "yes" if i % 3 else "no") for i in range(100)]
+    _, project, _ = generate(tmp_path, write_csv(tmp_path / "rows.csv", ["id", "ordered_at", "x", "y"], rows), "y")
+    (dataset,) = project.datasets.values()
+    assert dataset.contract is not None
+    assert dataset.contract.fresh == (datetime.timedelta(days=2) if fresh else None)
+
+
 def test_without_a_time_rows_are_drawn_and_nothing_is_watched(tmp_path: Path) -> None:
     chance = random.Random(0)
     path = write_csv(tmp_path / "rows.csv", ["a", "y"], [(chance.random(), chance.random()) for _ in range(50)])

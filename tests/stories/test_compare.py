@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Workspace:
 
 
 def rows_of(ws: Workspace, old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, Any]:
-    return _by_key("d", ws.tables.write(pl.DataFrame(old)), ws.tables.write(pl.DataFrame(new)), ws)
+    return _by_key("d", ws.tables.put(pl.DataFrame(old)), ws.tables.put(pl.DataFrame(new)), ws)
 
 
 def test_rows_are_told_apart_by_their_key(data: Workspace) -> None:
@@ -44,8 +44,8 @@ def test_columns_that_came_or_went_or_have_another_type_are_named(data: Workspac
 def test_a_key_that_names_two_rows_tells_nothing(data: Workspace) -> None:
     assert rows_of(data, {"id": [1, 1], "x": [1, 2]}, {"id": [1, 2], "x": [1, 2]})["note"] == "id is not unique in one of the two"
     assert rows_of(data, {"other": [1]}, {"id": [1]})["note"] == "one of the two has no key id"
-    assert _by_key("d", "0" * 64, data.tables.write(pl.DataFrame({"id": [1]})), data)["note"] == "the rows of one of the two are gone"
-    assert _by_key("e", data.tables.write(pl.DataFrame({"id": [2]})), data.tables.write(pl.DataFrame({"id": [1]})), data)["added"] is None
+    assert _by_key("d", "0" * 64, data.tables.put(pl.DataFrame({"id": [1]})), data)["note"] == "the rows of one of the two are gone"
+    assert _by_key("e", data.tables.put(pl.DataFrame({"id": [2]})), data.tables.put(pl.DataFrame({"id": [1]})), data)["added"] is None
 
 
 @pytest.mark.story

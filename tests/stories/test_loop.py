@@ -246,9 +246,10 @@ def test_a_damaged_table_is_read_from_its_source_again(folder: Path) -> None:
     model = ws.model()
     cause = {"kind": "person", "id": "", "text": "test"}
     first = turn(ws, model, cause=cause, as_of=parse_time(TRAINED), until="signature")
-    table = ws.blobs.path(first["data:orders"]["address"])
+    table = ws.tables.files(first["data:orders"]["address"])[0]
     table.chmod(0o644)
     table.write_bytes(table.read_bytes()[:-100] + bytes(100))
     again = turn(ws, model, cause=cause, as_of=parse_time(TRAINED), until="signature")
     assert "data:orders" not in again.reused
-    ws.blobs.verify(again["data:orders"]["address"])
+    assert again["data:orders"] == first["data:orders"]
+    ws.tables.verify(again["data:orders"]["address"])

@@ -123,7 +123,7 @@ def test_changed_source_data_do_not_matter_and_damaged_recorded_data_are_named(f
     ws = open_workspace(folder)
     record = ws.ledger.get("dataset_version", version(folder)["data"]["deliveries"])
     assert record is not None
-    file = ws.blobs.path(record["address"])
+    file = ws.tables.files(record["address"])[0]
     file.chmod(0o644)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

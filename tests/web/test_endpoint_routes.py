@@ -70,7 +70,7 @@ def world(make_loaded: Callable[..., Loaded]) -> Iterator[World]:
 def test_one_row_is_answered_and_stored_before_the_answer_leaves(world: World) -> None:
     status, body = world.call("POST", "/predict", ROW)
     assert status == 200
-    assert set(body) == {"id", "model", "version", "prediction", "probability", "probabilities", "missing"}
+    assert set(body) == {"id", "model", "version", "prediction", "probability", "probabilities", "missing", "missing_because"}
     stored = world.log.get(body["id"])
     assert stored is not None
     assert stored.output[1] == body["probability"]

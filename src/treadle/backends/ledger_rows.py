@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from treadle.backends import json_text
@@ -23,6 +23,28 @@ def event(row: Sequence[Any]) -> Event:
     """From the columns of EVENT."""
     seq, time, kind, subject_kind, subject_id, actor, body, previous, hashed = row
     return Event(kind, Ref(subject_kind, subject_id), actor, json_text.read(body), seq, time, previous, hashed)
+
+
+def everything(read: Callable[[str, Sequence[Any]], Sequence[Any]], mark: str = "?", body: str = "body") -> Iterator[tuple[Ref, str]]:
+    """Each record, link, event and metric name as it is kept, page by page. `read(sql, values)` gives rows; `mark` stands for a value."""
+    last: tuple[Any, ...] = ("", "")
+    while page := read(f"SELECT kind, id, {body} FROM records WHERE (kind, id) > ({mark}, {mark}) ORDER BY kind, id LIMIT {_PAGE}", last):
+        yield from ((Ref(kind, id), f"{id}\n{text}") for kind, id, text in page)
+        last = (page[-1][0], page[-1][1])
+    for kind, columns in _NUMBERED.items():
+        number, table, *said = columns
+        last = (0,)
+        chosen = ", ".join(body if column == "body" else column for column in said)
+        while page := read(f"SELECT {number}, {chosen} FROM {table} WHERE {number} > {mark} ORDER BY {number} LIMIT {_PAGE}", last):
+            yield from ((Ref(kind, str(row[0])), "\n".join(map(str, row[1:]))) for row in page)
+            last = (page[-1][0],)
+
+
+_NUMBERED = {
+    "event": ("seq", "events", "kind", "subject_kind", "subject_id", "actor", "body"),
+    "link": ("id", "links", "source_id", "relation", "target_id"),
+    "metric": ("id", "metrics", "run", "name"),
+}
 
 
 def conflict(kind: str, id: str, version: int, expect: int) -> Conflict:

@@ -127,6 +127,18 @@ class MemoryLedger:
             previous = event.hash
         return len(self._events)
 
+    def everything(self) -> Iterator[tuple[Ref, str]]:
+        """Each record, link, event and metric name as it is kept."""
+        with self._lock:
+            yield from [(Ref(kind, id), f"{id}\n{row[0]}") for (kind, id), row in sorted(self._records.items())]
+            yield from [(Ref("event", str(e.seq)), "\n".join([e.kind, e.subject.kind, e.subject.id, e.actor, body])) for e, body in self._events]
+            yield from [(Ref("link", str(i)), f"{k.source.id}\n{k.relation}\n{k.target.id}") for i, k in enumerate(self._links, 1)]
+            yield from [(Ref("metric", str(i)), f"{run}\n{name}") for i, (run, name) in enumerate(sorted({(p.run, p.name) for p in self._points}), 1)]
+
+    def scrub(self) -> list[str]:
+        """Nothing is left of what was replaced."""
+        return []
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle.backends import json_text
-from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, record
+from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, everything, record
 from treadle.backends.ledger_where import Condition, conditions
 from treadle.backends.moments import from_micros, micros
 from treadle.backends.postgres_migrations import LEDGER
-from treadle.backends.postgres_sessions import Sessions, Statement
+from treadle.backends.postgres_sessions import STATEMENT_SECONDS, Sessions, Statement
 from treadle.core.canonical import canonical, plain
 from treadle.core.clock import iso, parse_time
+from treadle.core.errors import TreadleError
 from treadle.core.records import GENESIS, Event, Link, Point, Record, Ref
 
 _NOW = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -155,6 +156,35 @@ class PostgresLedger:
         """Read the whole event log again and return how many events it has. Raises Corrupt naming the first that is not as it was written."""
         sql = f"SELECT {EVENT} FROM events WHERE seq > %s ORDER BY seq LIMIT %s"
         return check_chain(lambda seq, limit: self._sessions.rows((sql, (seq, limit))), self._sessions.at.shown)
+
+    def everything(self) -> Iterator[tuple[Ref, str]]:
+        """Each record, link, event and metric name as it is kept."""
+        for ref, text in everything(lambda sql, values: self._sessions.rows((sql, values)), "%s", "body::text"):
+            yield ref, _given(text)
+
+    def scrub(self) -> list[str]:
+        """Write the tables anew, then have the server write its pages and begin another file of its log; others wait meanwhile.
+
+        Old files of the server's log go, or are written over, when the server no longer needs them; `wal_recycle = off` makes them go at once.
+        """
+        undone = []
+        with self._sessions.mine() as session:
+            session.run(("SELECT set_config('statement_timeout', '0', false)", ()))
+            try:
+                for table in ("records", "links", "events", "metrics"):
+                    session.run((f"VACUUM (FULL, ANALYZE) {table}", ()))
+                try:
+                    session.run(("SELECT pg_switch_wal()", ()))
+                    for _ in range(2):  # what the first finds in use the second removes
+                        session.run(("CHECKPOINT", ()))
+                except TreadleError as error:
+                    undone.append(
+                        f"{self._sessions.at.shown}: the server's log could not be cut off ({error.what}); its old files go with later checkpoints. "
+                        "A superuser can say: SELECT pg_switch_wal(); CHECKPOINT"
+                    )
+            finally:
+                session.run(("SELECT set_config('statement_timeout', %s, false)", (str(int(STATEMENT_SECONDS * 1000)),)))
+        return undone
 
     def close(self) -> None:
         """Close the connections of all threads."""

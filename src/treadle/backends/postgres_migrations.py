@@ -80,6 +80,22 @@ LEDGER = Schema(
     beside=frozenset({2}),
 )
 
+ONLINE = Schema(
+    "online store",
+    (
+        # Names are bytes: a text of PostgreSQL cannot hold every character. Rows are replaced all the time, so pages keep room for the next version.
+        """
+        CREATE TABLE views (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name bytea NOT NULL UNIQUE, newest bigint);
+        CREATE TABLE latest (
+            view integer NOT NULL, entity bytea NOT NULL, time bigint NOT NULL, packed bytea NOT NULL,
+            PRIMARY KEY (view, entity)
+        ) WITH (fillfactor = 70);
+        """,
+        "ALTER TABLE latest ADD COLUMN event bigint;",
+    ),
+    adds=frozenset({2}),
+)
+
 
 def migrate(connection: psycopg.Connection, schema: Schema, namespace: str, lock: int, shown: str) -> None:
     """Run the scripts this schema has not seen. Others go on working meanwhile, and of several that want to migrate one does.

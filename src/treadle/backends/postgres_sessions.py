@@ -82,7 +82,7 @@ class Session:
         try:
             return self.run(_BEGIN, self._turn(alone), *statements, _COMMIT)[2:-1]
         except BaseException:
-            self._undo()
+            self.undo()
             raise
 
     @contextmanager
@@ -93,14 +93,14 @@ class Session:
             self.run(*((_SAVEPOINT,) if inner else (_BEGIN, self._turn(True))))
         except BaseException:
             if not inner:
-                self._undo()
+                self.undo()
             raise
         self.depth += 1
         try:
             yield
             self.run(_RELEASE if inner else _COMMIT)
         except BaseException:
-            self._undo(to_savepoint=inner)
+            self.undo(to_savepoint=inner)
             raise
         finally:
             self.depth -= 1
@@ -136,7 +136,8 @@ class Session:
             self.close()
         self.failed = self.depth > 0 and (not self.alive() or info.transaction_status != TransactionStatus.INTRANS)
 
-    def _undo(self, *, to_savepoint: bool = False) -> None:
+    def undo(self, *, to_savepoint: bool = False) -> None:
+        """Give up the transaction that was begun, or the block inside it."""
         if not self.alive() or self.connection.info.transaction_status == TransactionStatus.IDLE:
             return
         try:

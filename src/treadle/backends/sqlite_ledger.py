@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.backends import json_text
-from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, record
+from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, everything, record
 from treadle.backends.ledger_where import Condition, conditions
 from treadle.backends.moments import from_micros, micros
 from treadle.backends.sqlite_migrations import LEDGER
@@ -132,6 +132,15 @@ class SqliteLedger:
         """Read the whole event log again and return how many events it has. Raises Corrupt naming the first that is not as it was written."""
         sql = f"SELECT {EVENT} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         return check_chain(lambda seq, limit: self._rows(sql, (seq, limit)), str(self._sessions.path))
+
+    def everything(self) -> Iterator[tuple[Ref, str]]:
+        """Each record, link, event and metric name as it is kept."""
+        return everything(self._rows)
+
+    def scrub(self) -> list[str]:
+        """Make what was replaced or removed unreadable. Raises Unavailable, StorageError."""
+        self._sessions.scrub()
+        return []
 
     def close(self) -> None:
         """Close the connections of all threads."""

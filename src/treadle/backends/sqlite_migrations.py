@@ -85,7 +85,10 @@ ONLINE = Schema(
             PRIMARY KEY (view, entity)
         ) WITHOUT ROWID;
         """,
+        # The moment a value is about, where that is not the moment it became known.
+        "ALTER TABLE latest ADD COLUMN event INTEGER;",
     ),
+    adds=frozenset({2}),
 )
 
 

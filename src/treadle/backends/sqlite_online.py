@@ -7,21 +7,24 @@ which the feature views can compute again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 
 from treadle.backends.sqlite_migrations import ONLINE
-from treadle.backends.sqlite_sessions import Session, Sessions, failure
+from treadle.backends.sqlite_sessions import BUSY_SECONDS, Session, Sessions, failure
+from treadle.core.errors import Unavailable
 from treadle.ports.online import Key, Value
 
 _PUT = (
-    "INSERT INTO latest (view, entity, time, packed) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET time = excluded.time, packed = excluded.packed "
-    "WHERE excluded.time > time OR (excluded.time = time AND excluded.packed <> packed)"
+    "INSERT INTO latest (view, entity, time, packed, event) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET time = excluded.time, packed = excluded.packed, event = excluded.event "
+    "WHERE (excluded.event, excluded.time) > (coalesce(event, time), time) "
+    "OR (excluded.event = coalesce(event, time) AND excluded.time = time AND excluded.packed <> packed)"
 )
-_FRESHER = (
-    "INSERT INTO views (name, newest) VALUES (?, ?) "
-    "ON CONFLICT DO UPDATE SET newest = max(coalesce(newest, excluded.newest), excluded.newest) RETURNING id"
-)
+_ID = "INSERT INTO views (name) VALUES (?) ON CONFLICT DO UPDATE SET name = name RETURNING id"
+_FRESHER = "UPDATE views SET newest = max(coalesce(newest, ?1), ?1) WHERE id = ?2"
 _MANY = 20  # keys above which one IN query a view is faster
 # One statement reads one consistent state by itself, which saves BEGIN and COMMIT on the way to a prediction.
 _FEW = ["SELECT 0, 0, 0 WHERE 0"] + [
@@ -29,6 +32,12 @@ _FEW = ["SELECT 0, 0, 0 WHERE 0"] + [
     for keys in range(1, _MANY + 1)
 ]
 _BATCH = 500
+_DELETE = "DELETE FROM latest WHERE view = (SELECT id FROM views WHERE name = ?) AND entity = ?"
+_PIECE_ROWS = 2000
+_PIECE = (
+    "SELECT entity, time, packed, coalesce(event, time) FROM latest WHERE view = (SELECT id FROM views WHERE name = ?1) "
+    f"AND (?2 IS NULL OR entity > ?2) ORDER BY entity LIMIT {_PIECE_ROWS}"
+)
 
 
 class SqliteOnline:
@@ -40,15 +49,23 @@ class SqliteOnline:
 
     def put_many(self, values: Iterable[tuple[Key, Value]]) -> int:
         """Store values unless a newer one is there; returns how many were stored (an exact repeat is not)."""
-        by_view: dict[str, list[tuple[str, int, bytes]]] = {}
-        for key, value in values:
-            by_view.setdefault(key.view, []).append((key.entity, value.time, value.packed))
+        by_view: dict[str, list[tuple[str, int, bytes, int]]] = {}
+        for key, (time, packed, event, _) in values:
+            by_view.setdefault(key.view, []).append((key.entity, time, packed, time if event is None else event))
         stored = 0
         with self._sessions.mine().transaction() as connection:
             for name, rows in by_view.items():
-                newest = max(row[1] for row in rows)
-                view = connection.execute(_FRESHER, (name, newest)).fetchone()[0]
-                stored += connection.executemany(_PUT, ((view, *row) for row in rows)).rowcount
+                view = connection.execute(_ID, (name,)).fetchone()[0]
+                newest: int | None
+                if len({row[0] for row in rows}) == len(rows):
+                    written = connection.executemany(_PUT, ((view, *row) for row in rows)).rowcount
+                    newest = max(row[1] for row in rows) if written == len(rows) else _newest(connection, view, rows)
+                else:  # one entity several times: each row is told whether it was stored
+                    kept = [row[1] for row in rows if connection.execute(_PUT, (view, *row)).rowcount]
+                    written, newest = len(kept), max(kept, default=None)
+                stored += written
+                if newest is not None:
+                    connection.execute(_FRESHER, (newest, view))
         return stored
 
     def get_many(self, keys: Sequence[Key]) -> list[Value | None]:
@@ -74,6 +91,33 @@ class SqliteOnline:
         rows = self._sessions.mine().rows("SELECT newest FROM views WHERE name = ?", (view,))
         return rows[0][0] if rows else None
 
+    def scan(self, view: str) -> Iterator[tuple[str, Value]]:
+        after: str | None = None
+        while True:  # in pieces: a cursor that stands open would keep the log from being written back
+            rows = self._sessions.mine().rows(_PIECE, (view, after))
+            for entity, time, packed, event in rows:
+                yield entity, Value(time, packed, event)
+            if len(rows) < _PIECE_ROWS:
+                return
+            after = rows[-1][0]
+
+    def forget(self, view: str, entities: Iterable[str]) -> int:
+        """Remove values, and what is left of them in free pages and in the write-ahead log: the file is written anew.
+
+        Raises Unavailable when a reader holds the log for too long: the values are gone for every reader then, their bytes are not; do it again.
+        """
+        wanted = list(dict.fromkeys(entities))
+        session = self._sessions.mine()
+        gone = 0
+        with session.transaction() as connection:
+            for entity in wanted:
+                gone += connection.execute(_DELETE, (view, entity)).rowcount
+            if gone:
+                connection.execute("UPDATE views SET newest = (SELECT max(time) FROM latest WHERE view = views.id) WHERE name = ?", (view,))
+        if wanted:  # also when nothing was there: an earlier call may have been killed before its end
+            self._write_anew(session)
+        return gone
+
     def clear(self, view: str) -> None:
         with self._sessions.mine().transaction() as connection:
             connection.execute("DELETE FROM latest WHERE view = (SELECT id FROM views WHERE name = ?)", (view,))
@@ -83,22 +127,51 @@ class SqliteOnline:
         """Close the connections of all threads."""
         self._sessions.close()
 
+    def _write_anew(self, session: Session) -> None:
+        give_up = monotonic() + BUSY_SECONDS
+        try:
+            session.connection.execute("VACUUM")
+            while session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if monotonic() > give_up:
+                    raise Unavailable(f"{session.path} was read by another for more than {BUSY_SECONDS:g} s.", hint="Do it again: bytes are left.")
+                sleep(0.02)
+        except sqlite3.Error as error:
+            raise failure(error, session.path) from error
+
     def _snapshot(self, session: Session, keys: Sequence[Key]) -> list[Value | None]:
         """The same through several queries, so inside a read transaction."""
         execute = session.connection.execute
         entities: dict[str, list[str]] = {}
         for view, entity in keys:
-            entities.setdefault(view, []).append(entity)
-        found: dict[tuple[str, str], Value] = {}
+            if view in entities:
+                entities[view].append(entity)
+            else:
+                entities[view] = [entity]
+        found: dict[str, dict[str, Value]] = {}
+        new = tuple.__new__  # Value(...) would go through a function of Python for each
         execute("BEGIN")
         try:
-            self._views.update(execute("SELECT name, id FROM views"))
+            if any(view not in self._views for view in entities):
+                self._views.update(execute("SELECT name, id FROM views"))
             for view, wanted in entities.items():
+                number, held = self._views.get(view), found.setdefault(view, {})
                 for start in range(0, len(wanted), _BATCH):
                     batch = wanted[start : start + _BATCH]
-                    among = f"SELECT entity, time, packed FROM latest WHERE view = ? AND entity IN ({', '.join('?' * len(batch))})"
-                    for entity, time, packed in execute(among, (self._views.get(view), *batch)):
-                        found[view, entity] = Value(time, packed)
+                    for entity, time, packed in execute(_among(len(batch)), (number, *batch)):
+                        held[entity] = new(Value, (time, packed, None, None))
         finally:
             execute("COMMIT")
-        return [found.get((view, entity)) for view, entity in keys]
+        return [found[view].get(entity) for view, entity in keys]
+
+
+@cache
+def _among(count: int) -> str:
+    return f"SELECT entity, time, packed FROM latest WHERE view = ? AND entity IN ({', '.join('?' * count)})"
+
+
+def _newest(connection: sqlite3.Connection, view: int, rows: Sequence[tuple[str, int, bytes, int]]) -> int | None:
+    """The latest time among the rows that are there: those that came too late are not."""
+    for entity, time, _, _ in sorted(rows, key=lambda row: -row[1]):
+        if connection.execute("SELECT time FROM latest WHERE view = ? AND entity = ?", (view, entity)).fetchone()[0] == time:
+            return time
+    return None

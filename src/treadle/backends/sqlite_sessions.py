@@ -124,6 +124,26 @@ class Sessions:
             self._open.add(session)
         return session
 
+    def scrub(self) -> None:
+        """Write the file anew, without the pages and the log that still hold what was replaced or removed.
+
+        Raises: Unavailable when somebody reads an old state for too long; StorageError when there is no room for the new file.
+        """
+        session = self.mine()
+        try:
+            session.connection.execute("PRAGMA secure_delete = ON")
+            session.connection.execute("VACUUM")
+            give_up = time.monotonic() + BUSY_SECONDS
+            while session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > give_up:
+                    raise Unavailable(
+                        f"{self.path} is being read by another process all the time, so its log of past writes cannot be emptied.",
+                        hint="Stop what reads it (treadle stop, the console), then run the same command again.",
+                    )
+                time.sleep(0.05)
+        except sqlite3.Error as error:
+            raise failure(error, self.path) from error
+
     def close(self) -> None:
         """Close the connections of all threads. Used again, the store opens anew."""
         self._era += 1

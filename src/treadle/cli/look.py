@@ -34,10 +34,11 @@ def report(ctx: click.Context, model: str, out: Path | None, json_: bool) -> Non
 @click.pass_context
 def why(ctx: click.Context, prediction: str, json_: bool) -> None:
     """Tell the whole story of one prediction: inputs, features, version, data, code, evidence, approver, outcome."""
+    from treadle.core.masking import personal_columns
     from treadle.governance.lineage import story
 
     ws = show.workspace(ctx)
-    told = story(prediction, ws.predictions, ws.ledger, ws.blobs.get)
+    told = story(prediction, ws.predictions, ws.ledger, ws.blobs.get, personal_columns(ws.project.datasets.values()))
     if json_:
         show.as_json(told)
     else:
@@ -75,6 +76,10 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
             f"trained on {version['trained_rows']:,} rows known by {version['as_of'][:10] or 'the end'}; run {version['run']}; "
             f"because: {version['cause']['text']}"
         )
+        if version.get("trained_on_erased"):
+            erased = ", ".join(version["erasures"])
+            gone = f"{version['trained_on_erased']:,} of its rows were of persons erased since ({erased})"
+            show.say(f"{gone}; retrain with: treadle run {version['model']}")
         for finding in version["verdict"]["findings"]:
             show.say(f"  {'passed' if finding['passed'] else 'FAILED'}  {finding['gate']:<15} {finding['reason']}")
         return
@@ -87,7 +92,15 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
     show.table(
         ["version", "status", "family", "metric", "rows", "known by", "because"],
         [
-            (v.id, v["status"], v["family"], _metric(v["evaluation"]), f"{v['trained_rows']:,}", v["as_of"][:10], v["cause"]["text"][:60])
+            (
+                v.id,
+                v["status"],
+                v["family"],
+                _metric(v["evaluation"]),
+                f"{v['trained_rows']:,}" + (f" ({v['trained_on_erased']:,} erased since)" if v.get("trained_on_erased") else ""),
+                v["as_of"][:10],
+                v["cause"]["text"][:60],
+            )
             for v in found
         ],
     )
@@ -123,11 +136,11 @@ def status(ctx: click.Context, json_: bool) -> None:
                 "champion": deployed["champion"] if deployed else None, "challenger": deployed["challenger"] if deployed else None,
                 "stage": deployed["stage"] if deployed else None, "endpoint": endpoint["url"] if endpoint else None, "predictions": predictions,
                 "outcomes": outcomes, "alarms": [{"id": a.id, "kind": a["kind"], "sentence": a["sentence"]} for a in found],
-                "next": _next(name, known, deployed, endpoint, found),
+                "next": _next(name, known, deployed, endpoint, found), "features": _features(ws, name) if deployed else [],
             }
         )  # fmt: skip
     if json_:
-        show.as_json({"project": ws.project.name, "owner": ws.project.owner, "models": said})
+        show.as_json({"project": ws.project.name, "owner": ws.project.owner, "models": said, "data": _data(ws)})
         return
     show.say(f"{ws.project.name}: {ws.project.goal or 'no goal said'} (owner: {ws.project.owner or 'nobody said'})")
     for s in said:
@@ -137,9 +150,52 @@ def status(ctx: click.Context, json_: bool) -> None:
             challenger = f", version {s['challenger']} in {s['stage']}" if s["challenger"] else ""
             show.say(f"  champion: version {s['champion']}{challenger}; endpoint: {s['endpoint'] or 'not running'}")
             show.say(f"  {s['predictions']:,} predictions logged, {s['outcomes']:,} with their outcome")
+        for sentence in s["features"]:
+            show.say(f"  {sentence}")
         for alarm in s["alarms"]:
             show.say(f"  open alarm {alarm['id']}: {alarm['kind']}: {alarm['sentence']}")
         show.say(f"  next: {s['next']}")
+    waits = [d for d in _data(ws) if d["quarantined"] or d["alarms"]]
+    for d in waits:
+        show.say(f"\ndata set {d['dataset']}: {d['rows']:,} rows, {d['quarantined']:,} set aside (owner: {d['owner'] or 'nobody said'})")
+        for alarm in d["alarms"]:
+            show.say(f"  open alarm {alarm['id']}: {alarm['kind']}: {alarm['sentence']}")
+        if d["quarantined"]:
+            show.say(f"  see them: treadle quarantine list {d['dataset']}")
+
+
+def _data(ws: Any) -> list[dict[str, Any]]:
+    """How each data set that was taken stands to its contract."""
+    from treadle.monitoring.alarms import open_data_alarms
+
+    found = open_data_alarms(ws.ledger)
+    return [
+        {
+            "dataset": s["dataset"], "owner": s["owner"], "rows": s["rows"], "quarantined": s["quarantined"], "newest": s["newest"],
+            "taken": s["taken"], "stopped": s["stopped"],
+            "alarms": [{"id": a.id, "kind": a["kind"], "sentence": a["sentence"]} for a in found if a["dataset"] == s["dataset"]],
+        }
+        for s in ws.ledger.find("contract_state")
+    ]  # fmt: skip
+
+
+def _features(ws: Any, model: str) -> list[str]:
+    """What is to be said of the online values a model looks up: those that are too old or not there, or that the store is down."""
+    from treadle.cli.online import length
+    from treadle.core.errors import StorageError, Unavailable
+    from treadle.materialise import standing
+
+    said = []
+    try:
+        for view in ws.project.models[model].views:
+            found = standing(ws, view)
+            if found.stale:
+                said.append(f"view {view.name} is too old: its newest value is of {length(found.age)} ago, and may be of {length(found.limit)}")
+            elif not found.entities:
+                said.append(f"view {view.name} has no values in the online store: treadle materialise {view.name}")
+    except (Unavailable, StorageError) as error:
+        said.append(f"the online store is down: {error.what}")
+    return said
 
 
 def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list[Any]) -> str:

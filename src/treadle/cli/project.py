@@ -10,6 +10,7 @@ import click
 from treadle.assemble import Workspace
 from treadle.cli import show, told
 from treadle.core.clock import parse_time
+from treadle.core.masking import personal_columns
 from treadle.core.records import Record
 from treadle.pipelines.run import Outcome
 
@@ -102,10 +103,11 @@ def _ended(ws: Workspace, outcome: Outcome, json_: bool, until: str) -> int:
         return version_made(versions.get(run["model"], outcome["register"]["number"], ws.ledger), run.id, json_)
     from treadle.pipelines import approvals
 
+    personal = personal_columns(ws.project.datasets.values())
     waits = approvals.waiting(ws.ledger, run.id) if run["status"] == "waiting" else []
     if json_:
         show.as_json({
-            "run": run.id, "target": run.get("pipeline") or run.get("model"), "status": run["status"], "value": told.as_data(outcome),
+            "run": run.id, "target": run.get("pipeline") or run.get("model"), "status": run["status"], "value": told.as_data(outcome, personal),
             "counts": run["counts"], "seconds": run["seconds"], "cpu": run["cpu"], "error": run.get("error", ""),
             "waiting": [{"step": a["step"], "question": a["question"]} for a in waits],
         })  # fmt: skip
@@ -113,7 +115,7 @@ def _ended(ws: Workspace, outcome: Outcome, json_: bool, until: str) -> int:
     if until:
         show.say(f"ran up to {until}; run {run.id}")
         return 0
-    value = told.in_words(outcome)
+    value = told.in_words(outcome, personal)
     if value and run["status"] == "done":
         show.say(f"returned {value}")
     show.say(f"run {run.id}: {run['status']}; {told.counted(run['counts'])}; {run['seconds']:.1f} s, CPU {run['cpu']:.1f} s")

@@ -68,7 +68,9 @@ def predict(ctx: click.Context, model: str, row: str | None, file: Path | None, 
     endpoint = Endpoint(running["url"])
     if sample:
         rows: Any = _sample(ws, declared.name, endpoint)
-        print(f"row: {json.dumps(rows)}", file=sys.stderr)
+        from treadle.core.masking import masked_row, personal_columns
+
+        print(f"row: {json.dumps(masked_row(rows, personal_columns(ws.project.datasets.values())))}", file=sys.stderr)
     else:
         text = row if row is not None else sys.stdin.read() if str(file) == "-" else _read(Path(str(file)))
         try:

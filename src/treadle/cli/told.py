@@ -9,6 +9,7 @@ from typing import Any
 
 from treadle.assemble import Workspace
 from treadle.core.errors import TreadleError
+from treadle.core.masking import masked, masked_within, personal_columns
 from treadle.core.records import Record
 from treadle.pipelines.graph import Slot
 from treadle.pipelines.run import STEP, Outcome
@@ -27,23 +28,23 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[state]:,} {word}" for state, word in _WORDS.items() if counts.get(state)) or "nothing to do"
 
 
-def in_words(outcome: Outcome) -> str:
-    """What a pipeline returned, in a line; '' for nothing."""
-    text = _words(outcome.template, outcome)
+def in_words(outcome: Outcome, personal: Mapping[str, str]) -> str:
+    """What a pipeline returned, in a line; '' for nothing. What stands under the name of a personal column is masked."""
+    text = _words(outcome.template, outcome, personal)
     return "" if text == "None" else shortened(text)
 
 
-def as_data(outcome: Outcome) -> Any:
-    """What a pipeline returned, for JSON: tables and objects as {'codec', 'address'}."""
-    return _data(outcome.template, outcome)
+def as_data(outcome: Outcome, personal: Mapping[str, str]) -> Any:
+    """What a pipeline returned, for JSON: tables and objects as {'codec', 'address'}. What stands under the name of a personal column is masked."""
+    return masked_within(_data(outcome.template, outcome), personal)
 
 
-def result(codec: str, address: str, blobs: Blobs) -> str:
-    """One stored result in words."""
+def result(codec: str, address: str, blobs: Blobs, personal: Mapping[str, str]) -> str:
+    """One stored result in words; `personal` says under which names values are masked."""
     try:
         size = blobs.path(address).stat().st_size
         if codec in ("json", "list") and size <= _LARGEST:
-            return shortened(_json(codec, address, blobs))
+            return shortened(_json(codec, address, blobs, personal))
         if codec == "frame" and "polars" in sys.modules:  # a project that makes tables has loaded it anyway
             import polars as pl
 
@@ -61,7 +62,7 @@ def shows(asked: Record, ws: Workspace) -> str:
     for source in (waits.get("inputs") or {}).values() if waits is not None else ():
         made = ws.ledger.get(STEP, f"{asked['run']}/{source}")
         if made is not None and made.get("address"):
-            told.append(f"{source}: {result(made['codec'], made['address'], ws.blobs)}")
+            told.append(f"{source}: {result(made['codec'], made['address'], ws.blobs, personal_columns(ws.project.datasets.values()))}")
     return "; ".join(told)
 
 
@@ -71,18 +72,19 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
-def _words(template: Any, outcome: Outcome) -> str:
+def _words(template: Any, outcome: Outcome, personal: Mapping[str, str]) -> str:
     if isinstance(template, Slot):
         if template.input not in outcome.stored:
             return "None"
         codec, address = outcome.stored[template.input]
         if template.path and codec == "json":
-            return repr(_part(outcome, template))
-        return result(codec, address, outcome._blobs) + (f", of which {list(template.path)}" if template.path else "")
+            hidden = next((personal[p] for p in template.path if isinstance(p, str) and personal.get(p)), "")
+            return repr(masked(masked_within(_part(outcome, template), personal), hidden))
+        return result(codec, address, outcome._blobs, personal) + (f", of which {list(template.path)}" if template.path else "")
     if isinstance(template, list | tuple):
-        return f"[{', '.join(_words(t, outcome) for t in template)}]"
+        return f"[{', '.join(_words(t, outcome, personal) for t in template)}]"
     if isinstance(template, dict):
-        return f"{{{', '.join(f'{k}: {_words(v, outcome)}' for k, v in template.items())}}}"
+        return f"{{{', '.join(f'{k}: {_words(v, outcome, personal)}' for k, v in template.items())}}}"
     return repr(template)
 
 
@@ -114,11 +116,11 @@ def _part(outcome: Outcome, template: Slot) -> Any:
     return value
 
 
-def _json(codec: str, address: str, blobs: Blobs) -> str:
+def _json(codec: str, address: str, blobs: Blobs, personal: Mapping[str, str]) -> str:
     value = json.loads(blobs.get(address))
     if codec == "json":
-        return repr(value)
-    parts = [repr(json.loads(blobs.get(part))) if kind == "json" else kind for kind, part in value[:20]]
+        return repr(masked_within(value, personal))
+    parts = [repr(masked_within(json.loads(blobs.get(part)), personal)) if kind == "json" else kind for kind, part in value[:20]]
     return f"[{', '.join(parts)}{', ...' if len(value) > 20 else ''}]" + (f" ({len(value):,} in all)" if len(value) > 20 else "")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 Kind = Literal["number", "integer", "category", "text", "boolean", "timestamp"]
+Policy = Literal["", "deprecated", "protected"]
 KINDS: tuple[Kind, ...] = ("number", "integer", "category", "text", "boolean", "timestamp")
 
 
@@ -21,6 +23,10 @@ class Column:
         unique: whether a value may appear once only.
         unit, description: for people.
         personal: what sort of personal data it holds ('name', 'email', 'phone', ...); empty if none. Masked in logs, samples and reports.
+        pattern: a regular expression (of Rust's `regex`) that the whole text matches.
+        min_length, max_length: bounds in characters, both inclusive, for texts.
+        not_after: for moments: 'now' (the clock when rows are taken) or ISO text; `tolerance` is how far clocks may disagree.
+        policy: 'deprecated' (nothing new may use it) or 'protected' (a model may not learn from it); empty if free. A model needs a reason to use it.
     """
 
     kind: Kind
@@ -32,6 +38,12 @@ class Column:
     unit: str = ""
     description: str = ""
     personal: str = ""
+    pattern: str = ""
+    min_length: int | None = None
+    max_length: int | None = None
+    not_after: str = ""
+    tolerance: timedelta = timedelta(0)
+    policy: Policy = ""
 
 
 @dataclass(frozen=True, slots=True)

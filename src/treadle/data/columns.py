@@ -38,6 +38,7 @@ class ColumnProfile:
         values: the different values of a category or class, sorted, when they are few.
         unique: no value is missing or stands twice.
         left_out: why it is no input of the model; empty for an input.
+        personal: what sort of personal data it seems to hold; empty if none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ColumnProfile:
     unique: bool = False
     constant: bool = False
     left_out: str = ""
+    personal: str = ""
 
     @property
     def nullable(self) -> bool:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import polars as pl
 
 from treadle.core.errors import DataError
 from treadle.core.schema import Column, Kind
+from treadle.ports.source import Unparsed as Unparsed
 
 TRUE = ("true", "t", "yes", "y", "1", "1.0")
 FALSE = ("false", "f", "no", "n", "0", "0.0")
@@ -44,26 +45,18 @@ _WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
 _GROUPED_DOT = r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$"
 _GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?$"
 _CLOCK = r"(?:[T ,]+(?P<h>[0-9]{1,2}):(?P<m>[0-9]{2})(?::(?P<s>[0-5][0-9])(?:[.,](?P<f>[0-9]{1,9}))?)?(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
-_ZONE = r"(?: ?(?:Z|z|UTC|GMT|(?P<sign>[+-])(?P<zh>[0-9]{2}):?(?P<zm>[0-9]{2})?))?)?$"
+_ZONE = r"(?: ?(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<zh>[0-9]{2}):?(?P<zm>[0-9]{2})?))?)?$"
 _YEAR_FIRST = r"^(?P<a>[0-9]{4})(?P<mark>[-/.])(?P<b>[0-9]{1,2})[-/.](?P<c>[0-9]{1,2})" + _CLOCK + _ZONE
 _YEAR_LAST = r"^(?P<a>[0-9]{1,2})(?P<mark>[-/.])(?P<b>[0-9]{1,2})[-/.](?P<c>[0-9]{4})" + _CLOCK + _ZONE
 
 
-@dataclass(frozen=True, slots=True)
-class Unparsed:
-    """One cell that does not read as the declared kind: its row (from 0) in the frame, its column, and what stands there."""
-
-    row: int
-    column: str
-    text: str
-    kind: Kind
-
-
-def parse_columns(frame: pl.DataFrame, columns: Mapping[str, Column], *, decimal_comma: bool = False) -> tuple[pl.DataFrame, list[Unparsed]]:
+def parse_columns(
+    frame: pl.DataFrame, columns: Mapping[str, Column], *, decimal_comma: bool = False, tz: str = "UTC"
+) -> tuple[pl.DataFrame, list[Unparsed]]:
     """The frame with its declared columns in their declared kinds; other columns stay as they are, absent ones are not an error.
 
     Text is parsed; a column that already has a type (Parquet) is converted where nothing is lost. Cells that are null, NaN, or (but for text
-    and category) blank are missing.
+    and category) blank are missing. Moments that name no zone are of `tz`.
 
     Returns: Float64, Int64, String, Boolean and Datetime[us, UTC] columns, and the cells that could not be read (null in the frame).
     """
@@ -72,21 +65,21 @@ def parse_columns(frame: pl.DataFrame, columns: Mapping[str, Column], *, decimal
         if name not in frame.columns:
             continue
         before = frame[name]
-        after = parse(before, column.kind, decimal_comma=decimal_comma)
+        after = parse(before, column.kind, decimal_comma=decimal_comma, tz=tz)
         parsed.append(after)
         lost = (before.is_not_null() & after.is_null() & ~_missing(before)).arg_true()
         unparsed += [Unparsed(row, name, str(before[row]), column.kind) for row in lost.to_list()]
     return frame.with_columns(parsed), unparsed
 
 
-def parse(values: pl.Series, kind: Kind, *, decimal_comma: bool = False) -> pl.Series:
+def parse(values: pl.Series, kind: Kind, *, decimal_comma: bool = False, tz: str = "UTC") -> pl.Series:
     """One column in its kind; what does not read as it is null."""
     if kind == "text":
         return _text(values)
     if kind == "category":
         return _text(values).str.strip_chars()
     if kind == "timestamp":
-        return _moments(values)
+        return _moments(values, tz)
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return _from_numbers(values, kind)
     text = _text(values).str.strip_chars()
@@ -155,26 +148,34 @@ def _from_numbers(values: pl.Series, kind: Kind) -> pl.Series:
     return values.cast(pl.Int64, strict=False)
 
 
-def _moments(values: pl.Series) -> pl.Series:
+def _moments(values: pl.Series, tz: str) -> pl.Series:
     if isinstance(values.dtype, pl.Datetime):
-        zoned = values.dt.replace_time_zone("UTC") if values.dtype.time_zone is None else values.dt.convert_time_zone("UTC")
+        zoned = in_zone(values, tz) if values.dtype.time_zone is None else values.dt.convert_time_zone("UTC")
         return zoned.cast(MOMENT)
     if values.dtype == pl.Date:
-        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        return in_zone(values.cast(pl.Datetime("us")), tz)
     text = _text(values).str.strip_chars()
-    year_first = _assemble(text.str.extract_groups(_YEAR_FIRST).struct.unnest(), ("a", "b", "c"))
+    year_first = _assemble(text.str.extract_groups(_YEAR_FIRST).struct.unnest(), ("a", "b", "c"), tz)
     groups = text.str.extract_groups(_YEAR_LAST).struct.unnest()
     dotted = groups["mark"] == "."
-    german = _assemble(groups, ("c", "b", "a"))
+    german = _assemble(groups, ("c", "b", "a"), tz)
     order = day_first(text)
-    slashed = german if order else _assemble(groups, ("c", "a", "b"))
+    slashed = german if order else _assemble(groups, ("c", "a", "b"), tz)
     if order is None:
         slashed = slashed.clear(len(slashed))
     chosen = pl.when(dotted).then(german).otherwise(slashed)
     return pl.select(pl.coalesce(pl.lit(year_first), chosen).alias(values.name)).to_series()
 
 
-def _assemble(groups: pl.DataFrame, order: Sequence[str]) -> pl.Series:
+def in_zone(values: pl.Series, tz: str) -> pl.Series:
+    """Moments without a zone as UTC, by the clocks of `tz`: of an hour that comes twice the first, null in an hour that is left out."""
+    values = values.cast(pl.Datetime("us"))
+    if tz == "UTC":
+        return values.dt.replace_time_zone("UTC")
+    return values.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+
+
+def _assemble(groups: pl.DataFrame, order: Sequence[str], tz: str) -> pl.Series:
     """Moments from the parts of a date (year, month, day in `order`), a clock and a zone; null where they are none, such as 30 February."""
     year, month, day = (pl.col(c) for c in order)
     half = pl.col("half").str.to_lowercase()
@@ -188,16 +189,21 @@ def _assemble(groups: pl.DataFrame, order: Sequence[str]) -> pl.Series:
     offset = pl.col("zh").cast(pl.Int32).fill_null(0) * 60 + pl.col("zm").cast(pl.Int32).fill_null(0)
     local = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
     moment = local - pl.duration(minutes=offset * pl.when(pl.col("sign") == "-").then(-1).otherwise(1))
-    return groups.select(moment.dt.replace_time_zone("UTC").cast(MOMENT).alias("moment")).to_series()
+    zoned = groups.select(moment.dt.replace_time_zone("UTC").cast(MOMENT).alias("moment")).to_series()
+    if tz == "UTC" or not (without := groups["zone"].is_null()).any():
+        return zoned
+    return pl.select(pl.when(without).then(in_zone(zoned.dt.replace_time_zone(None), tz)).otherwise(zoned).alias("moment")).to_series()
 
 
-def read_strings(path: Path, *, separator: str = ",", null_values: Sequence[str] = ("",)) -> pl.DataFrame:
+def read_strings(
+    path: Path, *, separator: str = ",", null_values: Sequence[str] = ("",), encoding: str = "", name: str = ""
+) -> pl.DataFrame:
     """A CSV file as a frame of text, cell by cell; empty cells and `null_values` (spaces around them do not count) are null.
 
     A line with nothing in it is not a row. Quoted fields may hold separators and line breaks.
     Raises: DataError when there is no header, a name stands twice, or a line has more or fewer fields than the header.
     """
-    return missing_as_null(split_fields(read_text(path), separator, path.name), null_values)
+    return missing_as_null(split_fields(read_text(path, encoding, name), separator, name or path.name), null_values)
 
 
 def missing_as_null(frame: pl.DataFrame, null_values: Sequence[str]) -> pl.DataFrame:
@@ -208,30 +214,53 @@ def missing_as_null(frame: pl.DataFrame, null_values: Sequence[str]) -> pl.DataF
     return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
 
 
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, UTF-16 with its mark, or else Windows or ISO Latin-1. Raises: DataError when it holds no text."""
-    data = path.read_bytes()
+def read_text(path: Path, encoding: str = "", name: str = "") -> str:
+    """The text of a file in `encoding`, or else in UTF-8, UTF-16 with its mark, or Windows or ISO Latin-1.
+
+    Raises: DataError when it holds no text, or none in that encoding.
+    """
+    data, name = path.read_bytes(), name or path.name
     if not data.strip(b"\0 \t\r\n\xef\xbb\xbf"):
-        raise DataError("The file is empty.", where=path.name, hint="Check that it was written completely.")
+        raise DataError("The file is empty.", where=name, hint="Check that it was written completely.")
     foreign = next((what for magic, what in _FOREIGN.items() if data.startswith(magic)), None)
     if foreign:
-        raise DataError(f"The file is {foreign}, not CSV or Parquet.", where=path.name, hint="Save or unpack it as CSV or Parquet.")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings: tuple[str, ...] = ("utf-16",)
-    else:
-        encodings = ("utf-8-sig", "cp1252", "latin-1")  # Windows-1252 is Latin-1 with the euro sign and typographic quotes
+        raise DataError(f"The file is {foreign}, not CSV or Parquet.", where=name, hint="Save or unpack it as CSV or Parquet.")
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not encoding and not marked:
         sample = data[:65536]
         if 0 in sample or len(sample) - len(sample.translate(None, _CONTROL)) > len(sample) // 100:
-            raise DataError("The file is neither text nor Parquet.", where=path.name, hint="Give a CSV file with a header line, or a Parquet file.")
-    for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise DataError("The file's text is broken off or damaged.", where=path.name, hint="Save it as UTF-8.")
+            raise DataError("The file is neither text nor Parquet.", where=name, hint="Give a CSV file with a header line, or a Parquet file.")
+    text = _decoded(data, encoding or ("utf-16" if marked else "utf-8-sig"), encoding != "" or marked, name)
     return text if "\r" not in text else text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(data: bytes, encoding: str, certain: bool, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
+    except UnicodeError:
+        # Letters of Windows or ISO Latin hardly ever happen to be UTF-8; where there are more such letters than other bytes, it is damaged UTF-8.
+        replaced = data.decode("utf-8", "replace")
+        wrong = replaced.count("\ufffd")
+        if certain or wrong <= sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", replaced))):
+            raise bad_byte(data, encoding, name) from None
+    try:
+        return data.decode("cp1252")  # Windows-1252 is Latin-1 with the euro sign and typographic quotes
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def bad_byte(data: bytes, encoding: str, name: str) -> DataError:
+    """The error that names the first byte which does not read, and its line."""
+    start, known = 0, {"utf-8-sig": "UTF-8"}.get(encoding, encoding.upper())
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        start = error.start + (3 if encoding == "utf-8-sig" and data.startswith(codecs.BOM_UTF8) else 0)
+    line = data[:start].count(b"\n") + 1
+    hint = "Say what it is written in, such as tr.csv(..., encoding='cp1250'), or save it as UTF-8."
+    if start >= len(data) - 4:
+        hint = "Its end is missing: was it written completely? " + hint
+    return DataError(f"Byte {start + 1:,} (line {line:,}) is {data[start]:#04x}, which is not {known}.", where=name, hint=hint)
 
 
 def records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ import polars as pl
 from treadle.core.declare.model import Task
 from treadle.core.errors import DataError
 from treadle.data.columns import MOST_CLASSES, ColumnProfile, look, read
+from treadle.data.privacy import suspicions
 
 __all__ = ["ColumnProfile", "Profile", "TargetProfile", "TimeProfile", "profile"]
 
@@ -38,7 +39,10 @@ _LATER_WORDS = {"end", "ended", "updated", "modified", "closed", "resolved", "la
 
 @dataclass(frozen=True)
 class TimeProfile:
-    """The column that says when a row's event happens. `clock`: it tells the time of day; `test`: its last fifth; `block`: of watching."""
+    """The column that says when a row's event happens. `clock`: it tells the time of day; `test`: its last fifth; `block`: of watching.
+
+    `fresh` is how old the newest row may be, twice the longest pause there was; '' for a file that is older than that already.
+    """
 
     name: str
     first: datetime
@@ -46,6 +50,7 @@ class TimeProfile:
     clock: bool
     test: str
     block: str
+    fresh: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,12 @@ class Profile:
         return next(c for c in self.columns if c.name == name)
 
 
-def profile(path: Path, target: str | None = None) -> Profile:
+def profile(path: Path, target: str | None = None, *, now: datetime | None = None) -> Profile:
     """Look at every value of a CSV or Parquet file.
 
     Args:
         target: the column to predict, if one is to be predicted.
+        now: the clock, for how fresh the data are.
     Raises: DataError, one sentence, when the file cannot be read, has too few rows, or its target cannot be learnt.
     """
     frame, writing = read(path)
@@ -111,6 +117,9 @@ def profile(path: Path, target: str | None = None) -> Profile:
             f"Column {ROW_NUMBER!r} does not number the rows: a number is missing or stands twice.", where=where, hint="Rename the column."
         )
     time = _event_time(columns, typed, target, warnings)
+    if time is not None:
+        time = replace(time, fresh=_fresh(typed[time.name], now or datetime.now(UTC)))
+    columns, warnings = _personal(columns, typed, target, warnings)
     reasons = {c.name: _no_input(c, typed[c.name], key, time, aim) for c in columns}
     if aim is not None:
         reasons |= _leaks({c: s for c, s in typed.items() if not reasons[c]}, typed[aim.name], aim, warnings)
@@ -121,6 +130,28 @@ def profile(path: Path, target: str | None = None) -> Profile:
         frame.height, tuple(replace(c, left_out=reasons[c.name]) for c in columns), writing.format, separator=writing.separator,
         null_values=writing.null_values, decimal_comma=writing.decimal_comma, key=key, event_time=time, target=aim, warnings=tuple(warnings),
     )  # fmt: skip
+
+
+def _personal(
+    columns: list[ColumnProfile], typed: dict[str, pl.Series], target: str | None, warnings: list[str]
+) -> tuple[list[ColumnProfile], list[str]]:
+    """The columns with those marked that seem to hold personal data, of which no value is told, and what to look at."""
+    known = {c.name: typed[c.name] for c in columns if c.kind is not None and c.name.strip() and c.name != target}
+    found = {s.column: s for s in suspicions(pl.DataFrame(known))}
+    marked = [replace(c, personal=found[c.name].kind, values=()) if c.name in found else c for c in columns]
+    kept = [w for w in warnings if not any(w.startswith(f"Column {name!r} ") for name in found)]
+    told = [f"Column {s.column!r} looks like personal data ({s.kind}): {s.why}. It is declared so, and left out." for s in found.values()]
+    return marked, [*kept, *told]
+
+
+def _fresh(values: pl.Series, now: datetime) -> str:
+    moments = values.drop_nulls().unique().sort()
+    pause, newest = moments.diff().max(), moments.max()
+    assert isinstance(pause, timedelta)
+    assert isinstance(newest, datetime)
+    spans = (("1h", 1), ("6h", 6), ("1d", 24), ("2d", 48), ("7d", 168), ("14d", 336), ("30d", 720), ("90d", 2160))
+    fit = [text for text, hours in spans if timedelta(hours=hours) >= 2 * pause]
+    return fit[0] if fit and timedelta(0) <= now - newest <= timedelta(hours=dict(spans)[fit[0]]) else ""
 
 
 def _no_such_target(target: str, names: list[str], where: str) -> DataError:
@@ -166,6 +197,11 @@ def _target(column: ColumnProfile, values: pl.Series, where: str, warnings: list
         rare = ", ".join(f"{value!r} ({count})" for value, count in counts.rows())
         warnings.append(f"The target {name!r} has values in fewer than 5 rows, too few to learn from: {rare}.")
     return TargetProfile(name, task, column.distinct)
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a column is called like something that names its row, or another: 'ticket_id', 'uuid'."""
+    return bool(set(_word_list(name)[-1:]) & _ID_WORDS)
 
 
 def _words(name: str) -> set[str]:
@@ -236,7 +272,7 @@ def _block(rows: int, length: timedelta) -> str:
 def _no_input(column: ColumnProfile, values: pl.Series, key: str | None, time: TimeProfile | None, target: TargetProfile | None) -> str:
     """Why a column cannot be an input, looking at it alone; empty if it can."""
     name, rows = column.name, len(values)
-    ends_like_id = bool(set(_word_list(name)[-1:]) & _ID_WORDS)
+    ends_like_id = is_identifier(name)
     if target is not None and name == target.name:
         return "it is the target"
     if not name.strip():
@@ -249,6 +285,8 @@ def _no_input(column: ColumnProfile, values: pl.Series, key: str | None, time: T
         return "it is the key"
     if time is not None and name == time.name:
         return "it is the event time"
+    if column.personal:
+        return f"it seems to hold personal data ({column.personal})"
     if column.constant:
         return "every row has the same value"
     if column.kind == "timestamp":

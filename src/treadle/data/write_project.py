@@ -21,7 +21,7 @@ from pathlib import Path
 
 from treadle.core.errors import Conflict, StorageError, UsageError
 from treadle.data.columns import NULLS
-from treadle.data.profile import ROW_NUMBER, ColumnProfile, Profile, profile
+from treadle.data.profile import ROW_NUMBER, ColumnProfile, Profile, is_identifier, profile
 
 IGNORED = ".treadle/"
 WIDTH = 120
@@ -86,21 +86,26 @@ def _contract(found: Profile) -> list[str]:
     for column in found.columns:
         if column.kind is not None:
             lines += _wrapped(f"        {_code(column.name)}: ", *_column(column, found), ",")
+    if found.event_time and found.event_time.fresh:
+        return [*lines, "    },", f'    fresh="{found.event_time.fresh}",  # how old the newest row may be before its owner is told', ")"]
     return [*lines, "    }", ")"]
 
 
 def _column(column: ColumnProfile, found: Profile) -> tuple[str, list[str]]:
     """A declaration as the function that makes it and its arguments."""
     nullable = ["nullable=True"] if column.nullable else []
+    personal = [f"personal={_code(column.personal)}"] if column.personal else []
     if column.name == found.key:
-        return ("tr.integer" if column.kind == "integer" else "tr.text"), ["unique=True"]
+        return ("tr.integer" if column.kind == "integer" else "tr.text"), ["unique=True", *personal]
+    if column.unique and column.kind in ("integer", "text") and is_identifier(column.name):
+        return f"tr.{column.kind}", ["unique=True", *personal]
     if column.kind in ("number", "integer"):
-        return f"tr.{column.kind}", [*_bounds(column), *nullable]
+        return f"tr.{column.kind}", [*_bounds(column), *nullable, *personal]
     is_class = found.target is not None and column.name == found.target.name
     few = 2 <= column.distinct <= _MOST_ALLOWED and found.rows >= 10 * column.distinct
     if column.kind == "category" and column.values and (is_class or few):
         return "tr.category", [f"isin={_allowed(column.values)}", *nullable]
-    return f"tr.{column.kind}", nullable
+    return f"tr.{column.kind}", [*nullable, *personal]
 
 
 def _allowed(values: tuple[str, ...]) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from treadle.core.errors import ProjectError
+from treadle.features import formula
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from treadle.core.declare.features import Derived
 
 
 def expression(rule: tuple[str, ...]) -> pl.Expr:
@@ -18,6 +21,13 @@ def expression(rule: tuple[str, ...]) -> pl.Expr:
     import polars as pl
 
     name, *args = rule
+    if name == "formula":
+        from treadle.features import formula_columns
+
+        read = formula.parsed(args[0])
+        return pl.struct(list(read.names)).map_batches(
+            lambda columns: formula_columns.column(read, columns.struct.unnest()), return_dtype=pl.String if read.kind == "text" else pl.Float64
+        )
     if name in ("hour", "minute_of_day", "weekday", "month"):
         local = pl.col(args[0]).dt.convert_time_zone(args[1]).dt
         parts = {
@@ -37,9 +47,20 @@ def expression(rule: tuple[str, ...]) -> pl.Expr:
     raise ProjectError(f"There is no derived feature {name!r}.")
 
 
-def function(rule: tuple[str, ...]) -> Callable[[Mapping[str, Any]], float | None]:
+def column(derived: Derived, frame: pl.DataFrame, where: str | None = None) -> pl.Series:
+    """The feature over the columns of a frame. Raises DataError where a formula's columns are not of the kinds it takes."""
+    if derived.rule[0] == "formula":
+        from treadle.features import formula_columns
+
+        return formula_columns.column(formula.parsed(derived.rule[1]), frame, name=derived.name, where=where).rename(derived.name)
+    return frame.select(expression(derived.rule).alias(derived.name)).to_series()
+
+
+def function(rule: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Any]:
     """The rule over one request, a mapping of column to value; moments are microseconds since 1970 UTC. Missing gives None."""
     name, *args = rule
+    if name == "formula":
+        return formula.function(formula.parsed(args[0]))
     if name in ("hour", "minute_of_day", "weekday", "month"):
         return _calendar(name, args[0], _zone(args[1]))
     if name == "difference":

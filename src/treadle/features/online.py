@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -26,19 +26,27 @@ def entity_key(values: Iterable[Any]) -> str:
     return SEPARATOR.join(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values)
 
 
-def packed(view: View, values: pl.DataFrame) -> Iterator[tuple[Key, Value]]:
-    """The rows of a view's history as entries of the online store."""
+def packed(view: View, values: pl.DataFrame, *, expire: bool = False) -> Iterator[tuple[Key, Value]]:
+    """The rows of a view's history as entries of the online store.
+
+    Args:
+        expire: tell the store when a value ends, so that it may drop it then; only right where the present is the wall clock's.
+    """
     import polars as pl
 
-    from treadle.features.history import AT, UNTIL
+    from treadle.features.history import AT, EVENT, UNTIL
 
     features = list(view.feature_names())
     numbers = [pl.col(f).cast(pl.Float64) if values.schema[f].is_numeric() or values.schema[f] == pl.Boolean else pl.col(f) for f in features]
-    times = values.select(pl.col(AT).cast(pl.Int64).alias("at"), pl.col(UNTIL).cast(pl.Int64).alias("until"))
-    entities = values.select(pl.concat_str([_text(c, values.schema[c]) for c in view.entity], separator=SEPARATOR).alias("e"))["e"].to_list()
-    for entity, at, until, row in zip(entities, times["at"].to_list(), times["until"].to_list(), values.select(numbers).iter_rows(), strict=True):
+    event = pl.coalesce(EVENT, AT) if EVENT in values.columns else pl.col(AT)
+    times = values.select(
+        pl.concat_str([_text(c, values.schema[c]) for c in view.entity], separator=SEPARATOR).alias("entity"),
+        pl.col(AT).cast(pl.Int64), pl.col(UNTIL).cast(pl.Int64), event.cast(pl.Int64).alias("event"),
+    )  # fmt: skip
+    name = view.name
+    for (entity, at, until, about), row in zip(times.iter_rows(), values.select(numbers).iter_rows(), strict=True):
         if entity is not None:
-            yield Key(view.name, entity), Value(at, _pack([until, *row]))
+            yield Key(name, entity), Value(at, _pack((until, *row)), about, until if expire else None)
 
 
 def _text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -53,12 +61,74 @@ def _text(column: str, dtype: pl.DataType) -> pl.Expr:
     return value.cast(pl.String)
 
 
+# Why a view has nothing to say of an entity at a moment.
+NO_ENTITY, UNKNOWN, NOT_YET, TOO_OLD, UNREACHABLE = "no entity", "unknown", "not yet", "too old", "unreachable"
+
+
 def read(stored: Value | None, moment: int) -> list[Any] | None:
     """A view's features at `moment` (microseconds since 1970 UTC); None when nothing known then is still valid."""
-    if stored is None or stored.time > moment:
+    if stored is None or stored[0] > moment:
         return None
-    until, *features = _unpack(stored.packed)
-    return None if until is not None and moment >= until else features
+    features: list[Any] = _unpack(stored[1])
+    until = features[0]
+    if until is not None and moment >= until:
+        return None
+    del features[0]
+    return features
+
+
+def why_missing(stored: Value | None, moment: int) -> str:
+    """Why `read` found nothing."""
+    return UNKNOWN if stored is None else NOT_YET if stored.time > moment else TOO_OLD
+
+
+class Found(msgspec.Struct):  # a dataclass would take three times as long to make
+    """What a view said of an entity: its features by name (None for each if it had nothing), how old they are in seconds, or why there is nothing."""
+
+    values: dict[str, Any]
+    age: float | None = None
+    missing: str = ""
+
+
+def look_up(store: OnlineStore, views: Sequence[View], entities: Sequence[Mapping[str, Any]], moment: datetime) -> list[dict[str, Found]]:
+    """What each view says of each entity at `moment`, ttl applied: one answer an entity, by view.
+
+    Args:
+        entities: column to value; a view whose entity columns are not all there has nothing to say.
+    """
+    at = _micros(moment)
+    named = [(view.name, view.entity, view.entity[0] if len(view.entity) == 1 else "", view.feature_names()) for view in views]
+    keys = []
+    for entity in entities:
+        for name, columns, only, _ in named:
+            value = entity.get(only) if only else None
+            keys.append((name, value if value.__class__ is str else str(value) if value.__class__ is int else key_of(entity, columns)))
+    stored = iter(store.get_many(cast("list[Key]", keys)))  # plain pairs: making a Key of each would be a tenth of the whole
+    unpack, answers = _unpack, []
+    for entity in entities:
+        answer = {}
+        for name, columns, _, features in named:
+            held = next(stored)
+            if held is not None and (time := held[0]) <= at:
+                values = unpack(held[1])
+                until = values[0]
+                if until is None or at < until:
+                    del values[0]
+                    answer[name] = Found(dict(zip(features, values)), (at - time) / 1e6)
+                    continue
+            complete = all(entity.get(c) is not None for c in columns)
+            answer[name] = Found(dict.fromkeys(features), None, why_missing(held, at) if complete else NO_ENTITY)
+        answers.append(answer)
+    return answers
+
+
+def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """The key of the entity that some values name; that of no entity if one is missing."""
+    if len(columns) == 1:
+        value = values.get(columns[0])
+        return value if value.__class__ is str else "" if value is None else entity_key((value,))
+    entity = [values.get(c) for c in columns]
+    return "" if None in entity else entity_key(entity)
 
 
 class Materialiser:

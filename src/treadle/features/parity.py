@@ -37,6 +37,7 @@ def check(
     features: Sequence[str],
     serve: Callable[[Mapping[str, Any]], list[Any]],
     most: int = 300,
+    encode: Callable[[Sequence[Sequence[Any]]], Any] | None = None,
 ) -> tuple[int, list[Mismatch]]:
     """Serve rows one by one, at their own moments, from an online store brought forward as it is in production.
 
@@ -44,6 +45,7 @@ def check(
         source: rows of the data set, in the order of `rows` (the model's feature frame).
         store: an empty online store.
         serve: takes a request (field to JSON value) and returns the feature values serving computed.
+        encode: makes the model's matrix of feature values; then the matrices are compared too.
     Returns: (rows served, mismatches).
     """
     moments = rows[MOMENT]
@@ -67,8 +69,12 @@ def check(
         served = serve(request)
         expected = rows.row(i, named=True)
         for name, value in zip(features, served, strict=True):
-            if not _equal(expected[name], value):
+            if not equal(expected[name], value):
                 found.append(Mismatch(expected[KEY], name, expected[name], value))
+        if encode is not None:
+            trained = [expected[name] for name in features]
+            if encode([served]).tobytes() != encode([trained]).tobytes():
+                found.append(Mismatch(expected[KEY], "the encoded row", trained, served))
     return len(chosen), found
 
 
@@ -82,7 +88,8 @@ def request_of(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     return request
 
 
-def _equal(training: Any, serving: Any) -> bool:
+def equal(training: Any, serving: Any) -> bool:
+    """Whether a feature is the same in both; missing may be null, NaN or blank text."""
     if training is None or training == "" or (isinstance(training, float) and math.isnan(training)):
         return serving is None or serving == "" or (isinstance(serving, float) and math.isnan(serving))
     return bool(training == serving)

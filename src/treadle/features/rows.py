@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import polars as pl
@@ -13,7 +13,7 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import DataError
 from treadle.core.schema import Field, Kind
 from treadle.features import derived
-from treadle.features.history import feature_kinds, join
+from treadle.features.history import feature_kinds, join_all
 
 MOMENT, KNOWN, TARGET, KEY = "__moment__", "__known__", "__target__", "__key__"
 
@@ -29,16 +29,30 @@ def model_rows(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.
             raise DataError(f"Column {column!r} is missing.", where=f"model {model.name!r} ({model.place})", hint=f"It has: {rows.columns}.")
     moment, known = model.rows.event_time, model.rows.known_time or model.rows.event_time
     nothing = pl.lit(None, pl.Datetime("us", "UTC"))
-    inputs = []
+    looked_up = features_of(model, rows, moment or "", views)
+    return rows.select(
+        pl.concat_str([pl.col(k).cast(pl.String) for k in model.rows.key], separator="|").alias(KEY),
+        (pl.col(moment) if moment else nothing).alias(MOMENT),
+        (pl.col(known) if known else nothing).alias(KNOWN),
+        pl.col(model.target).alias(TARGET),
+        *[pl.col(s).cast(pl.String).alias(f"slice:{s}") for s in model.slices],
+    ).hstack(looked_up.get_columns())
+
+
+def features_of(
+    model: Model, rows: pl.DataFrame, moment: str, views: Sequence[tuple[View, pl.DataFrame]], *, told: Mapping[str, str] | None = None
+) -> pl.DataFrame:
+    """The model's features for rows that have its inputs, in the order of its signature; views as they were known at column `moment`.
+
+    Args:
+        told: view to a column of `rows`, as in `history.join_all`: what a store had that was filled then.
+    """
+    where = f"model {model.name!r} ({model.place})"
+    from_views = {f for v, _ in views for f in v.feature_names()}
     for item in model.inputs:
-        columns = item.columns if isinstance(item, Derived) else (item,)
-        for column in columns:
-            if column not in rows.columns:
-                raise DataError(f"Input {column!r} is missing.", where=f"model {model.name!r} ({model.place})", hint=f"It has: {rows.columns}.")
-        if isinstance(item, Derived):
-            inputs.append(derived.expression(item.rule).alias(item.name))
-        else:
-            inputs.append(_as_feature(item, rows.schema[item]))
+        for column in item.columns if isinstance(item, Derived) else (item,):
+            if column not in rows.columns and not (isinstance(item, Derived) and column in from_views):
+                raise DataError(f"Input {column!r} is missing.", where=where, hint=f"It has: {rows.columns}.")
     for view, values in views:
         for column in view.entity:
             if rows.schema.get(column) != values.schema[column]:
@@ -47,20 +61,19 @@ def model_rows(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.
                     f"The entity {column!r} of view {view.name!r} is {values.schema[column]} in its source, but {there} in {model.rows.name!r}.",
                     where=f"view {view.name!r} ({view.place})", hint="Declare the column alike in both contracts.",
                 )  # fmt: skip
-    frame = rows.select(
-        pl.concat_str([pl.col(k).cast(pl.String) for k in model.rows.key], separator="|").alias(KEY),
-        (pl.col(moment) if moment else nothing).alias(MOMENT),
-        (pl.col(known) if known else nothing).alias(KNOWN),
-        pl.col(model.target).alias(TARGET),
-        *[pl.col(s).cast(pl.String).alias(f"slice:{s}") for s in model.slices],
-        *inputs,
-        *[pl.col(c).alias(f"entity:{c}") for c in dict.fromkeys(c for v, _ in views for c in v.entity)],
-    )
-    for view, values in views:
-        joined = join(frame.select(MOMENT, *[pl.col(f"entity:{c}").alias(c) for c in view.entity]), MOMENT, view, values)
-        features = joined.select(_as_feature(f, joined.schema[f]) for f in view.feature_names())
-        frame = frame.hstack(features.get_columns())
-    return frame.select(pl.exclude("^entity:.*$"))
+    if told:
+        joined = pl.DataFrame([c for view, values in views for c in join_all(rows, moment, [(view, values)], told=told[view.name]).get_columns()])
+    else:
+        joined = join_all(rows, moment, views) if views else pl.DataFrame()
+    seen = rows.drop(from_views, strict=False).hstack(joined.get_columns()) if views else rows  # a view's feature, where a column has its name too
+    columns: list[pl.Series] = []
+    for item in model.inputs:
+        if isinstance(item, Derived):
+            made = derived.column(item, seen, where)
+            columns.append(made.fill_null("") if made.dtype == pl.String else made)
+        else:
+            columns.append(rows.select(_as_feature(item, rows.schema[item])).to_series())
+    return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, joined.schema[f]) for f in joined.columns).get_columns())
 
 
 def signature(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.DataFrame]]) -> tuple[list[Field], list[Field]]:
@@ -75,8 +88,9 @@ def signature(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, pl.D
 
     request: dict[str, Field] = {}
     features: list[Field] = []
+    from_views = {f for v, _ in views for f in v.feature_names()}
     for item in model.inputs:
-        for column in item.columns if isinstance(item, Derived) else (item,):
+        for column in [c for c in item.columns if c not in from_views] if isinstance(item, Derived) else (item,):
             request[column] = field(column)
         if isinstance(item, Derived):
             features.append(Field(item.name, item.kind, source="derived", rule=item.rule))

@@ -10,6 +10,7 @@ from typing import Any
 from treadle.core.clock import iso
 from treadle.core.errors import NotFound
 from treadle.core.ids import check_id
+from treadle.core.masking import masked_row
 from treadle.core.records import Event, Record, Ref
 from treadle.ports.ledger import Ledger
 from treadle.ports.predictions import PredictionLog
@@ -18,11 +19,14 @@ from treadle.registry import packages, versions
 _APPROVALS = ("deployment.started", "deployment.shadow", "deployment.canary", "deployment.promoted", "deployment.rejected")
 
 
-def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = None) -> dict[str, Any]:
+def story(
+    id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = None, personal: Mapping[str, str] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Everything recorded about one prediction.
 
     Args:
         read_blob: address to bytes; with it features are given by name (their names stand in the version's package).
+        personal: column to the sort of personal data it holds; such values are masked.
     Raises: NotFound for an id that was never logged.
     """
     found = predictions.get(check_id(id, "prediction id"))
@@ -40,8 +44,8 @@ def story(id: str, predictions: PredictionLog, ledger: Ledger, read_blob: Any = 
             "as": found.variant, "output": _labelled(version, found.output), "microseconds": found.micros,
             "beside_it": {"version": found.other_version, "output": _labelled(version, found.other_output)} if found.other_version else None,
         },
-        "inputs": _inputs(json.loads(found.inputs), signature),
-        "features": dict(zip(names, values)) if len(names) == len(values) else values,
+        "inputs": masked_row(_inputs(json.loads(found.inputs), signature), personal or {}),
+        "features": masked_row(dict(zip(names, values)), personal or {}) if len(names) == len(values) else values,
         "outcome": [{"value": o.value, "known": _moment(o.known), "source": o.source} for o in outcomes] or "not known yet",
         "version": {
             "id": version.id, "status": version["status"], "family": version["family"], "params": version["params"], "format": version["format"],

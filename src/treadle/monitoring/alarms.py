@@ -1,13 +1,18 @@
-"""Alarms: one cause, one alarm. A finding of a kind that is already open for the same version joins it; only a new one is an event."""
+"""Alarms: one cause, one alarm. A finding of a kind that is already open for the same version joins it; only a new one is an event.
+
+An alarm is about a version of a model, or about a data set whose contract is broken: then it goes to the data set's owner, and is resolved by the
+first take that keeps the promise again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import Clock, iso
-from treadle.core.errors import TreadleError
+from treadle.core.errors import Conflict, TreadleError
 from treadle.core.records import Link, Record, Ref
 from treadle.monitoring.judge import Finding
 from treadle.monitoring.watch import day
@@ -15,7 +20,10 @@ from treadle.ports.ledger import Ledger
 from treadle.ports.notifier import Message, Notifier
 
 KIND = "alarm"
-SEVERITY = {"data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium"}
+PROMISES = {"at_most": "contract", "fresh": "freshness", "volume": "volume", "like": "distribution", "schema": "schema"}
+_CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
+_REMEMBERED = 50
+SEVERITY = {"skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium"}
 
 
 def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, clock: Clock) -> Record | None:
@@ -49,6 +57,65 @@ def open_alarms(model: str, ledger: Ledger) -> list[Record]:
     return ledger.find(KIND, {"model": model, "status": "open"})
 
 
+def open_data_alarms(ledger: Ledger, dataset: str | None = None) -> list[Record]:
+    """Alarms about data sets, or one of them, that nothing has answered yet, oldest first."""
+    found = ledger.find(KIND, {"model": "", "status": "open"})
+    return [a for a in found if a.get("dataset") and dataset in (None, a["dataset"])]
+
+
+def about_data(ledger: Ledger, clock: Clock) -> list[Record]:
+    """Bring the alarms about data sets to what is recorded of their contracts; returns the newly raised ones.
+
+    It looks at how things stand, not at what happened, so that it can be done by anyone, at any time, and again.
+    """
+    raised: list[Record] = []
+    for state in ledger.find(_CONTRACTS):
+        with suppress(Conflict):  # somebody else is doing just this
+            raised += _of_one(state, ledger, clock)
+    return raised
+
+
+def _of_one(state: Record, ledger: Ledger, clock: Clock) -> list[Record]:
+    raised, broken = [], state["broken"]
+    for alarm in open_data_alarms(ledger, state["dataset"]):
+        told = broken.get(alarm["promise"])
+        if told is None:
+            resolve(alarm, f"the rows taken at {state['taken'][:16]} keep the promise", ledger, clock)
+        elif told["sentence"] not in (alarm["sentence"], *(a["sentence"] for a in alarm["again"][-1:])):
+            again = [*alarm["again"], {"sentence": told["sentence"], "at": state["taken"]}][-_REMEMBERED:]
+            ledger.put(KIND, alarm.id, {**alarm.body, "again": again}, expect=alarm.version)
+    for promise, told in broken.items():
+        record = _data_alarm(state, promise, told, ledger, clock)
+        if record is not None:
+            raised.append(record)
+    return raised
+
+
+def _data_alarm(state: Record, promise: str, told: Mapping[str, Any], ledger: Ledger, clock: Clock) -> Record | None:
+    dataset, since = state["dataset"], told["since"]
+    id = f"alarm-{digest([dataset, promise, since])[:12]}"
+    if ledger.get(KIND, id) is not None:
+        return None
+    body: dict[str, Any] = {
+        "model": "", "version": None, "dataset": dataset, "promise": promise, "owner": state["owner"], "kind": PROMISES.get(promise, promise),
+        "severity": "high" if told["stops"] else "medium", "status": "open", "told": False, "again": [], "raised": iso(clock.now()), "reaction": "",
+        "resolution": "", "metric": "", "value": None, "threshold": None, "window": [since, since], "features": [], "sentence": told["sentence"],
+        "for": [state["owner"]] if state["owner"] else ["data engineering"],
+    }  # fmt: skip
+    with ledger.transaction():
+        record = ledger.put(KIND, id, body, expect=0)
+        ledger.link(Link(Ref(KIND, id), "about", Ref(_CONTRACTS, state.id)))
+        ledger.append("alarm.raised", Ref(KIND, id), {"kind": body["kind"], "sentence": told["sentence"]})
+    return record
+
+
+def about(record: Record) -> str:
+    """What an alarm is about, in words: a model, or a data set and who answers for it."""
+    if record["model"]:
+        return str(record["model"])
+    return f"data set {record['dataset']}" + (f", for {record['owner']}" if record.get("owner") else "")
+
+
 def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
     """Close an alarm, saying why."""
     with ledger.transaction():
@@ -63,7 +130,7 @@ def deliver(ledger: Ledger, notifiers: Sequence[Notifier]) -> int:
     """Tell people of alarms they were not told of; what cannot be sent now is sent next time. Returns how many were told."""
     told = 0
     for record in ledger.find(KIND, {"told": False}):
-        message = Message(record.id, f"{record['model']}: {record['kind']}", record["sentence"], record["severity"])
+        message = Message(record.id, f"{about(record)}: {record['kind']}", record["sentence"], record["severity"])
         try:
             for notifier in notifiers:
                 notifier.send(message)

@@ -550,7 +550,8 @@ class Drive:
         self._s.memo.save()
         self._body.update(status=status, ended=iso(self._s.clock.now()), error=error)
         with self._writing():
-            self._s.ledger.append(f"run.{status}", Ref(RUN, self._run), {"error": error} if error else {})
+            # The error is in the run's record alone: it may say a value of a row, and an event can never be blacked out.
+            self._s.ledger.append(f"run.{status}", Ref(RUN, self._run))
         return self._record
 
     def _finish(self, status: str, error: str) -> None:

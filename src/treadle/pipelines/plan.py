@@ -86,6 +86,8 @@ def reason(step: str, now: Ingredients, ledger: Ledger, scope: str) -> str:
     """Why a step must run, in one line: what changed since it last ran in this project and model."""
     last = ledger.get(LATEST, f"{scope}.{step}")
     found = ledger.get(RESULT, last["key"]) if last is not None else None
+    if found is not None and found.get("erased"):
+        return "its stored result was dropped when a person was erased"
     if found is None or "ingredients" not in found.body:
         return "never ran"
     changed = changes(found["ingredients"], now.body())
@@ -122,8 +124,9 @@ def is_digest(value: Any) -> bool:
 
 
 def stored(key: str, ledger: Ledger) -> Record | None:
-    """The recorded result for a key, or None."""
-    return ledger.get(RESULT, key)
+    """The recorded result for a key, or None; one that was dropped with a person's data is none."""
+    found = ledger.get(RESULT, key)
+    return None if found is None or found.get("erased") else found
 
 
 def fill(template: Any, inputs: Mapping[str, Any]) -> Any:

@@ -274,7 +274,7 @@ def finish(slot: Record, status: str, error: str, ended: datetime, ledger: Ledge
                 if state is not None and state["active"] == slot.id:
                     last = {"slot": slot.id, "run": slot["run"], "status": status, "ended": iso(ended)}
                     ledger.put(STATE, state.id, {**state.body, "active": "", "last": last}, expect=state.version)
-                ledger.append(f"schedule.{status}", Ref(SLOT, slot.id), {"run": slot["run"], **({"error": error} if error else {})})
+                ledger.append(f"schedule.{status}", Ref(SLOT, slot.id), {"run": slot["run"]})  # the error, which may say a value, is in the slot
             return done
         except Conflict:
             now = ledger.get(SLOT, slot.id)

@@ -7,22 +7,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from treadle.core.errors import Corrupt, InvalidRequest, Unavailable
+from treadle.core.declare.features import Derived
+from treadle.core.errors import Corrupt, InvalidRequest, StorageError, Unavailable
 from treadle.core.ids import new_id
 from treadle.core.schema import Field
 from treadle.features import derived, online
 from treadle.ports.model_format import ModelFormat, Scorer
-from treadle.ports.online import Key, OnlineStore
+from treadle.ports.online import Key, OnlineStore, Value
 from treadle.ports.predictions import Prediction
 from treadle.serving.encode import Encoder
+from treadle.serving.lookup import Lookup
 from treadle.serving.requests import Parser, fields_of
 
 _json = msgspec.json.Encoder()
+MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
 
 
 class Loaded:
@@ -43,26 +46,49 @@ class Loaded:
         self._plan = _plan(self.features, manifest["views"])
         self.moment_field: str | None = manifest.get("moment")
 
-    def feature_values(self, values: Mapping[str, Any], moment: int, store: OnlineStore) -> tuple[list[Any], list[str]]:
-        """The model's features for one parsed row, and the views that had nothing valid at `moment`."""
+    def feature_values(self, values: Mapping[str, Any], moment: int, store: OnlineStore) -> tuple[list[Any], dict[str, str]]:
+        """The model's features for one parsed row, and why views had nothing valid at `moment`, by their names."""
+        return self.feature_rows([values], [moment], store.get_many)[0]
+
+    def feature_rows(
+        self, rows: Sequence[Mapping[str, Any]], moments: Sequence[int], get_many: Callable[[Sequence[Key]], list[Value | None] | None]
+    ) -> list[tuple[list[Any], dict[str, str]]]:
+        """The same for many rows, for which the online store is asked once. `get_many` returns None when it does not answer."""
+        views = self._plan.views
+        stored: list[Value | None] | None = None
+        if views:
+            stored = get_many([Key(view.name, online.key_of(values, view.entity)) for values in rows for view in views])
+        return [
+            self._features(values, moment, stored if stored is None else stored[i * len(views) : (i + 1) * len(views)])
+            for i, (values, moment) in enumerate(zip(rows, moments))
+        ]
+
+    def _features(self, values: Mapping[str, Any], moment: int, stored: Sequence[Value | None] | None) -> tuple[list[Any], dict[str, str]]:
         found: list[Any] = [None] * len(self.features)
-        missing: list[str] = []
+        missing: dict[str, str] = {}
         for position, name in self._plan.sent:
             found[position] = values.get(name)
         for position, compute in self._plan.derived:
             found[position] = compute(values)
-        if self._plan.views:
-            keys = []
-            for view in self._plan.views:
-                entity = [values.get(c) for c in view.entity]
-                keys.append(Key(view.name, "" if None in entity else online.entity_key(entity)))
-            for view, stored in zip(self._plan.views, store.get_many(keys), strict=True):
-                ready = online.read(stored, moment)
-                if ready is None:
-                    missing.append(view.name)
-                for position, name, index in view.features:
-                    found[position] = values[name] if name in values else None if ready is None else ready[index]
+        for i, view in enumerate(self._plan.views):
+            held = None if stored is None else stored[i]
+            ready = online.read(held, moment)
+            if ready is None:
+                if any(values.get(c) is None for c in view.entity):
+                    missing[view.name] = online.NO_ENTITY
+                else:
+                    missing[view.name] = online.UNREACHABLE if stored is None else online.why_missing(held, moment)
+            for position, name, index in view.features:
+                found[position] = values[name] if name in values else None if ready is None else ready[index]
+        if self._plan.views and self._plan.after:
+            known = {**values, **{name: found[position] for view in self._plan.views for position, name, _ in view.features}}
+            for position, compute in self._plan.after:
+                found[position] = compute(known)
         return found, missing
+
+    def encoded(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """The model's matrix for rows of feature values."""
+        return self._encoder.matrix(rows)
 
     def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for rows of feature values. Raises Corrupt when the model answers nonsense."""
@@ -82,19 +108,24 @@ class _View:
 @dataclass(frozen=True)
 class _Plan:
     sent: list[tuple[int, str]]
-    derived: list[tuple[int, Callable[[Mapping[str, Any]], float | None]]]
+    derived: list[tuple[int, Callable[[Mapping[str, Any]], Any]]]
     views: list[_View]
+    after: list[tuple[int, Callable[[Mapping[str, Any]], Any]]]  # computed from what the views said, too
 
 
 def _plan(features: Sequence[Field], views: Mapping[str, Mapping[str, Any]]) -> _Plan:
     position = {f.name: i for i, f in enumerate(features)}
+    from_views = {f.name for f in features if f.source == "view"}
+    late = {f.name for f in features if f.source == "derived" and not from_views.isdisjoint(Derived(f.name, f.rule).columns)}
+    computed = {f.name: (i, derived.function(f.rule)) for i, f in enumerate(features) if f.source == "derived"}
     return _Plan(
         [(i, f.name) for i, f in enumerate(features) if f.source == "request"],
-        [(i, derived.function(f.rule)) for i, f in enumerate(features) if f.source == "derived"],
+        [entry for name, entry in computed.items() if name not in late],
         [
             _View(name, tuple(v["entity"]), tuple((position[f], f, i) for i, f in enumerate(v["features"]) if f in position))
             for name, v in views.items()
         ],
+        [entry for name, entry in computed.items() if name in late],
     )  # fmt: skip
 
 
@@ -121,12 +152,16 @@ class Endpoint:
 
     Args:
         now: the present in microseconds since 1970 UTC, for rows that do not say their own moment.
+        when_down: what is done while the online store does not answer: 'refuse' requests, or 'answer' them without its features.
     """
 
-    def __init__(self, model: str, store: OnlineStore, now: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(
+        self, model: str, store: OnlineStore, now: Callable[[], int] = lambda: time.time_ns() // 1000,
+        when_down: Literal["refuse", "answer"] = "refuse",
+    ) -> None:  # fmt: skip
         self.model = model
         self.traffic = Traffic(None)
-        self.store = store
+        self.lookup = Lookup(store, when_down)
         self.challenger_failures = 0
         self._now = now
 
@@ -149,7 +184,7 @@ class Endpoint:
         for values, moment in zip(parsed, moments):
             if field is not None:
                 values[field] = moment
-        looked_up = [champion.feature_values(values, moment, self.store) for values, moment in zip(parsed, moments)]
+        looked_up = champion.feature_rows(parsed, moments, self.lookup.get_many)
         outputs = champion.outputs([features for features, _ in looked_up])
         other: np.ndarray | None = None
         challenger = traffic.challenger
@@ -157,7 +192,7 @@ class Endpoint:
             try:
                 same = challenger.features == champion.features
                 other = challenger.outputs(
-                    [f for f, _ in looked_up] if same else [challenger.feature_values(v, m, self.store)[0] for v, m in zip(parsed, moments)]
+                    [f for f, _ in (looked_up if same else challenger.feature_rows(parsed, moments, self.lookup.get_many))]
                 )
             except Exception:  # whatever a challenger does, the caller gets the champion's answer; the failure counts against it
                 self.challenger_failures += len(rows)
@@ -174,13 +209,23 @@ class Endpoint:
             entry = Prediction(
                 id, self.model, moments[i], now, version.number, "champion" if version is champion else "canary", tuple(output.tolist()),
                 silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
-                _json.encode(values), _json.encode(features), micros,
+                _json.encode({**values, MISSING: missing} if missing else values), _json.encode(features), micros,
             )  # fmt: skip
             answers.append(Answer(_body(entry, version, missing), entry))
         return answers
 
 
-def _body(entry: Prediction, version: Loaded, missing: list[str]) -> dict[str, Any]:
+    def ages(self) -> dict[str, float]:
+        """Seconds since the newest value of each view became known; nothing of a view that has none, or while the store does not answer."""
+        champion = self.traffic.champion
+        try:
+            newest = {} if champion is None else {view: self.lookup.store.newest(view) for view in champion.manifest["views"]}
+        except (Unavailable, StorageError):
+            return {}
+        return {view: (self._now() - time) / 1e6 for view, time in newest.items() if time is not None}
+
+
+def _body(entry: Prediction, version: Loaded, missing: Mapping[str, str]) -> dict[str, Any]:
     body: dict[str, Any] = {"id": entry.id, "model": entry.model, "version": version.number}
     if version.task == "regression":
         body["prediction"] = entry.output[0]
@@ -191,7 +236,8 @@ def _body(entry: Prediction, version: Loaded, missing: list[str]) -> dict[str, A
             body["probability"] = entry.output[1]
         body["probabilities"] = {_label(label): p for label, p in zip(version.labels, entry.output)}
     if missing:
-        body["missing"] = missing
+        body["missing"] = list(missing)
+        body["missing_because"] = dict(missing)
     return body
 
 

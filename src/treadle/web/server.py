@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from treadle.assemble import Workspace, formats
 from treadle.core.clock import iso
@@ -34,9 +34,9 @@ _log = logging.getLogger("treadle.endpoint")
 class Server:
     """One endpoint process."""
 
-    def __init__(self, ws: Workspace, model: str, host: str, port: int, durable: bool) -> None:
+    def __init__(self, ws: Workspace, model: str, host: str, port: int, durable: bool, when_down: Literal["refuse", "answer"] = "refuse") -> None:
         self._ws, self._model, self._host, self._port = ws, model, host, port
-        self._endpoint = Endpoint(model, ws.online)
+        self._endpoint = Endpoint(model, ws.online, when_down=when_down)
         self._journal = Journal(ws.predictions, durable=durable, model=model)
         self._routes = Routes(self._endpoint, self._journal, ws.predictions, self.follow)
         self._loaded: dict[int, Loaded] = {}
@@ -135,12 +135,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--buffered", action="store_true")
+    parser.add_argument("--store-down", choices=("refuse", "answer"), default="refuse")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     logging.Formatter.converter = time.gmtime
     folder = Path(given.folder).resolve()
     try:
-        server = Server(Workspace(folder, read_settings(folder)), given.model, given.host, given.port, durable=not given.buffered)
+        ws, durable = Workspace(folder, read_settings(folder)), not given.buffered
+        server = Server(ws, given.model, given.host, given.port, durable=durable, when_down=given.store_down)
         asyncio.run(server.run())
     except TreadleError as error:
         print(f"treadle: {error}", file=sys.stderr)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+from treadle.core.declare.place import here
+from treadle.core.declare.place import length as span_length
+from treadle.core.errors import ProjectError
+from treadle.core.formula import read
 from treadle.core.schema import Kind
 
 
@@ -17,7 +23,9 @@ class Derived:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The request columns it needs."""
+        """The request columns it needs; those of a formula may also be features of the model's views."""
+        if self.rule[0] == "formula":
+            return tuple(read(self.rule[1], name=self.name).names)
         return (self.rule[1], self.rule[2]) if self.rule[0] in ("difference", "ratio") else (self.rule[1],)
 
 
@@ -54,3 +62,30 @@ def ratio(name: str, left: str, right: str) -> Derived:
 def length(column: str) -> Derived:
     """Number of characters of a text column."""
     return Derived(f"{column}_length", ("length", column))
+
+
+def formula(name: str, text: str) -> Derived:
+    """A feature computed by a formula, for example `tr.formula("speed", "distance / (air_time / 60) if air_time > 0 else missing")`.
+
+    The names in it are columns of the request or features of the model's views. Missing in, missing out. See docs/how-to/features.md.
+    """
+    place = here()
+    if not isinstance(name, str) or not name:
+        raise ProjectError(f"{name!r} is not a name for a formula.", where=place, hint='Write tr.formula("speed", "distance / air_time").')
+    return Derived(name, ("formula", text), "category" if read(text, name=name, place=place).kind == "text" else "number")
+
+
+@dataclass(frozen=True)
+class Within:
+    """An aggregate with a window of its own."""
+
+    window: timedelta
+    aggregate: Any
+
+
+def within(window: str | timedelta, aggregate: Any) -> Within:
+    """An aggregate of a view over a window of its own, so that one view may have several: `tr.within("7d", pl.col("late").mean())`."""
+    given = span_length(window)
+    if not given:
+        raise ProjectError(f"window={window!r} is no time.", where=here(), hint="For example '7d'.")
+    return Within(given, aggregate)

@@ -143,3 +143,4 @@ class Model:
     parallel_trials: int = 1
     description: str = ""
     place: str = field(default="", compare=False)
+    allow: Mapping[str, str] = field(default_factory=dict)

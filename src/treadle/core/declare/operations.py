@@ -60,6 +60,7 @@ class Serve:
         least_outcomes: how many matured outcomes each stage needs before it may be decided.
         durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
         port: 0 picks a free one.
+        store_down: what is done while the online store does not answer: 'refuse' requests (503), or 'answer' them without its features, and say so.
     """
 
     model: Model
@@ -70,6 +71,7 @@ class Serve:
     durability: Literal["acknowledged", "buffered"] = "acknowledged"
     port: int = 0
     place: str = field(default="", compare=False)
+    store_down: Literal["refuse", "answer"] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Watch:
         every: length of a block.
         label_window: how long after a prediction its outcome may take; a block is judged when it has passed.
         false_alarms: how many alarms on unchanged data are acceptable; thresholds are calibrated to it.
+        skew_limit: the share of sampled predictions whose features may differ from what the recorded data give, before that is an alarm.
+        skew_sample: how many predictions are recomputed at each look; 0 for none.
     """
 
     model: Model
@@ -115,3 +119,5 @@ class Watch:
     false_alarms: Rate
     retrain: Retrain | None = None
     place: str = field(default="", compare=False)
+    skew_limit: float = 0.0
+    skew_sample: int = 200

@@ -12,8 +12,10 @@ from treadle.core.declare import operations as ops
 from treadle.core.declare import pipeline as p
 from treadle.core.declare import schedule as sched
 from treadle.core.declare.data import Contract, Dataset, View, names, optional_span
-from treadle.core.declare.features import Derived
+from treadle.core.declare.datasheet import Datasheet
+from treadle.core.declare.features import Derived, Within
 from treadle.core.declare.place import here, length
+from treadle.core.declare.policy import check_policy
 from treadle.core.declare.source import Source
 from treadle.core.errors import ProjectError
 
@@ -64,6 +66,7 @@ class Project:
         description: str = "",
         subject: str = "",
         keep: str | timedelta | None = None,
+        datasheet: Datasheet | None = None,
     ) -> Dataset:
         """Declare a data set. See `Dataset` for what each argument means."""
         place = here()
@@ -71,9 +74,14 @@ class Project:
             raise ProjectError(
                 f"Data set {name!r} has source={source!r}.", where=place, hint="Use tr.csv(...), tr.parquet(...) or tr.rows(function)."
             )
+        if contract is not None and contract.fresh is not None and not (event_time or known_time):
+            raise ProjectError(
+                f"Data set {name!r} promises to be fresh, but declares no time.", where=place,
+                hint="Give event_time= or known_time=, or leave out fresh=.",
+            )  # fmt: skip
         declared = Dataset(
             _checked(name, "data set", place), source, names(key), event_time, known_time, contract, dict(exclude or {}),
-            owner or self.owner, description, place, subject, optional_span(keep),
+            owner or self.owner, description, place, subject, optional_span(keep), datasheet or Datasheet(),
         )  # fmt: skip
         return _add(self.datasets, name, declared, "data set", place)
 
@@ -89,6 +97,7 @@ class Project:
         ttl: str | timedelta | None = None,
         owner: str = "",
         description: str = "",
+        descriptions: Mapping[str, str] | None = None,
     ) -> Any:
         """Declare a feature view, or decorate the function that computes one. See `View`.
 
@@ -100,9 +109,16 @@ class Project:
             raise ProjectError(f"View {name!r} has source={source!r}.", where=place, hint="Pass what project.dataset(...) returned.")
 
         def declare(view_name: str, function: Callable[[Any], Any] | None) -> View:
-            aggregates = dict(features) if isinstance(features, Mapping) else {}
+            given = dict(features) if isinstance(features, Mapping) else {}
+            aggregates = {f: a.aggregate if isinstance(a, Within) else a for f, a in given.items()}
+            windows = {f: a.window for f, a in given.items() if isinstance(a, Within)}
             columns = () if aggregates else names(features)
-            if aggregates and (window is None or every is None):
+            unknown = next((f for f in descriptions or {} if f not in aggregates and f not in columns), None)
+            if unknown is not None:
+                raise ProjectError(
+                    f"View {view_name!r} describes {unknown!r}, which is no feature of it.", where=place, hint=f"It has: {[*aggregates, *columns]}."
+                )
+            if aggregates and (every is None or (window is None and len(windows) < len(aggregates))):
                 raise ProjectError(
                     f"View {view_name!r} aggregates without window= and every=.", where=place, hint="For example window='7d', every='1h'."
                 )
@@ -117,7 +133,8 @@ class Project:
                 raise ProjectError(f"View {view_name!r} names no features.", where=place, hint="List them in features=[...].")
             declared = View(
                 _checked(view_name, "view", place), source, names(entity), columns, aggregates, function,
-                optional_span(window), optional_span(every), optional_span(ttl), owner or self.owner, description, place,
+                optional_span(window), optional_span(every), optional_span(ttl), owner or self.owner,
+                description or (getattr(function, "__doc__", None) or "").strip().partition("\n")[0], place, windows, dict(descriptions or {}),
             )  # fmt: skip
             return _add(self.views, view_name, declared, "view", place)
 
@@ -143,6 +160,7 @@ class Project:
         seed: int = 0,
         parallel_trials: int = 1,
         description: str = "",
+        allow: Mapping[str, str] | None = None,
     ) -> m.Model:
         """Declare a model.
 
@@ -161,6 +179,7 @@ class Project:
             parallel_trials: how many of them are tried at once where the executor has room; the search learns from them together, so that
                 another number may find another model, and another executor does not.
             seed: everything random starts from it.
+            allow: column to the reason why the model may use it although it is deprecated, protected or personal.
         """
         place = here()
         if not isinstance(rows, Dataset):
@@ -168,7 +187,8 @@ class Project:
         inputs, views, slices = (inputs,) if isinstance(inputs, str) else tuple(inputs), tuple(views), names(slices)
         if not inputs and not views:
             raise ProjectError(f"Model {name!r} has neither inputs nor views.", where=place)
-        needed = [c for i in inputs for c in (i.columns if isinstance(i, Derived) else (i,))]
+        from_views = {f for v in views for f in v.feature_names()}
+        needed = [c for i in inputs for c in ([c for c in i.columns if c not in from_views] if isinstance(i, Derived) else (i,))]
         needed += [c for v in views for c in v.entity] + [target, *slices]
         if target in needed[: -1 - len(slices)]:
             raise ProjectError(f"Model {name!r} uses its target {target!r} as an input.", where=place, hint="Remove it from inputs.")
@@ -191,7 +211,9 @@ class Project:
             () if isinstance(candidates, str) else tuple(candidates),
             split or (m.Split("time", 0.2) if rows.event_time else m.at_random()),
             slices, tuple(default_gates() if gates is None else gates), trials, seed, int(parallel_trials), description, place,
+            dict(allow or {}),
         )  # fmt: skip
+        check_policy(declared)
         return _add(self.models, name, declared, "model", place)
 
     def serve(
@@ -204,11 +226,14 @@ class Project:
         least_outcomes: int = 200,
         durability: Literal["acknowledged", "buffered"] = "acknowledged",
         port: int = 0,
+        store_down: Literal["refuse", "answer"] = "refuse",
     ) -> ops.Serve:
         """Declare how a model is served. See `Serve`."""
         place = here()
         self._own(model, place)
-        declared = ops.Serve(model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place)
+        if store_down not in ("refuse", "answer"):
+            raise ProjectError(f"store_down={store_down!r} is not known.", where=place, hint="Use 'refuse' or 'answer'.")
+        declared = ops.Serve(model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place, store_down)
         return _add(self.serves, model.name, declared, "endpoint for model", place)
 
     def watch(
@@ -219,13 +244,16 @@ class Project:
         label_window: str | timedelta = "1d",
         false_alarms: str = "1 per quarter",
         retrain: ops.Retrain | None = None,
+        skew_limit: str | float = 0.0,
+        skew_sample: int = 200,
     ) -> ops.Watch:
         """Declare what is watched and what evidence may start. See `Watch`."""
         place = here()
         self._own(model, place)
         if length(every) <= timedelta(0):
             raise ProjectError(f"every={every!r} is not a length of time above zero.", where=place, hint="For example '1d'.")
-        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place)
+        limit, sample = ops.share(skew_limit), int(skew_sample)
+        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample)
         return _add(self.watches, model.name, declared, "watch of model", place)
 
     def pipeline(self, function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = "") -> Any:

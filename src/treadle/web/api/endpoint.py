@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -76,7 +76,8 @@ class Routes:
                 ready = self._endpoint.traffic.champion is not None
                 return ok({"status": "ready" if ready else "loading"}, 200 if ready else 503)
             if path == "/metrics":
-                return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal).encode()
+                ages = await asyncio.to_thread(self._endpoint.ages)
+                return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal, ages).encode()
             if path == "/":
                 return ok({"model": self._endpoint.model, "routes": ROUTES})
         if path == "/reload" and method == "POST":
@@ -207,7 +208,7 @@ class Metrics:
         key = (version, variant)
         self._answers[key] = self._answers.get(key, 0) + 1
 
-    def text(self, endpoint: Endpoint, journal: Journal) -> str:
+    def text(self, endpoint: Endpoint, journal: Journal, ages: Mapping[str, float]) -> str:
         m = f'model="{self._model}"'
         lines = ["# TYPE treadle_requests_total counter"]
         lines += [f'treadle_requests_total{{{m},status="{s}"}} {n}' for s, n in sorted(self._requests.items())]
@@ -221,5 +222,8 @@ class Metrics:
         lines += [f"treadle_request_seconds_sum{{{m}}} {self._seconds:.6f}", f"treadle_request_seconds_count{{{m}}} {total}"]
         lines += ["# TYPE treadle_log_waiting gauge", f"treadle_log_waiting{{{m}}} {journal.waiting}"]
         lines += ["# TYPE treadle_log_failures_total counter", f"treadle_log_failures_total{{{m}}} {journal.failed}"]
+        lines += ["# TYPE treadle_online_failures_total counter", f"treadle_online_failures_total{{{m}}} {endpoint.lookup.failures}"]
+        lines += ["# TYPE treadle_online_age_seconds gauge"]
+        lines += [f'treadle_online_age_seconds{{{m},view="{view}"}} {age:.3f}' for view, age in sorted(ages.items())]
         lines += ["# TYPE treadle_challenger_failures_total counter", f"treadle_challenger_failures_total{{{m}}} {endpoint.challenger_failures}"]
         return "\n".join(lines) + "\n"

@@ -1,0 +1,148 @@
+"""The join that does not fit into memory gives what the one in memory gives: on DuckDB with spill, and in parts on an executor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from tests.features.test_point_in_time import Message, a_view, asked, messages, questions, table
+
+import treadle as tr
+from treadle.backends.inprocess import InProcessExecutor
+from treadle.core.errors import DataError
+from treadle.features.history import history, join_all
+from treadle.features.large import Limits, fits, join_files, join_on
+
+LIMITS = Limits(200_000_000)
+
+
+def views() -> list[Any]:
+    from dataclasses import replace
+
+    return [
+        a_view(features=["x", "word"]), replace(a_view(features={"top": pl.col("x").max(), "n": pl.len()}, window="2h", every="1h"), name="g"),
+    ]  # fmt: skip
+
+
+def written(folder: Path, messages: list[Message], rows: list[Any], cut: int) -> tuple[list[Path], list[Path]]:
+    """Rows and source as files, each in two."""
+    made = []
+    for name, frame in (("rows", asked(rows)), ("source", table(messages))):
+        files = [folder / f"{name}-{i}.parquet" for i in range(2)]
+        frame.head(cut).write_parquet(files[0])
+        frame.tail(max(0, frame.height - cut)).write_parquet(files[1])
+        made.append(files)
+    return made[0], made[1]
+
+
+@settings(max_examples=12)
+@given(messages, questions)
+def test_duckdb_and_parts_say_what_polars_says(messages: list[Message], rows: list[Any]) -> None:
+    declared = views()
+    expected = asked(rows).hstack(join_all(asked(rows), "asked", [(v, history(v, table(messages))) for v in declared]).get_columns())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        asking, source = written(folder, messages, rows, len(rows) // 2)
+        given = [(v, source) for v in declared]
+        for parts in (1, 3):
+            assert join_files(asking, "asked", given, folder / "out.parquet", LIMITS, parts=parts) == len(rows)
+            assert pl.read_parquet(folder / "out.parquet").rows() == expected.rows()
+        assert join_on(InProcessExecutor(), asking, "asked", given, folder / "out.parquet", LIMITS, parts=3) == len(rows)
+        assert pl.read_parquet(folder / "out.parquet").rows() == expected.rows()
+        assert {p.name.split("-")[0] for p in folder.iterdir()} == {"rows", "source", "out.parquet"}
+
+
+def big(folder: Path, rows: int, entities: int) -> tuple[Path, Path]:
+    """Rows that ask and a source, of `rows` rows each."""
+    at = (pl.int_range(rows, eager=True) * 7_919 % (90 * 86_400)).sort() * 1_000_000 + 1_700_000_000_000_000
+    moments = at.cast(pl.Datetime("us", "UTC"))
+    who = (pl.int_range(rows, eager=True) * 2_654_435_761 % entities).alias("who")
+    source = pl.DataFrame({"id": pl.int_range(rows, eager=True), "who": who, "at": moments, "known": moments, **{f"x{i}": who * (i + 1) % 97 + 0.5 for i in range(8)}})
+    source.write_parquet(folder / "source.parquet", row_group_size=100_000)
+    questions = pl.DataFrame({"asker": pl.int_range(rows, eager=True), "who": who.reverse(), "asked": moments.reverse()})
+    questions.write_parquet(folder / "rows.parquet", row_group_size=100_000)
+    return folder / "rows.parquet", folder / "source.parquet"
+
+
+CHILD = """
+import json, resource, sys
+from pathlib import Path
+import polars as pl
+import treadle as tr
+from treadle.features.large import Limits, join_files
+folder, limit = Path(sys.argv[1]), int(sys.argv[2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+source = tr.Project("p").dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+project = tr.Project("p")
+view = project.view("v", source=project.dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known"), entity="who",
+                    features=[f"x{i}" for i in range(8)], ttl="30d")
+count = join_files([folder / "rows.parquet"], "asked", [(view, [folder / "source.parquet"])], folder / "out.parquet", Limits(limit, 1, folder / "spill"), parts=int(sys.argv[3]))
+print(json.dumps({"rows": count, "before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
+def test_data_several_times_the_memory_are_joined_within_it(tmp_path: Path) -> None:
+    count = 2_000_000
+    rows, source = big(tmp_path, count, 5_000)
+    whole = pl.read_parquet(source).estimated_size() + pl.read_parquet(rows).estimated_size() + count * 8 * 8  # and what comes out
+    limit = 120_000_000
+    import os
+
+    environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), str(limit), "24"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    assert said["rows"] == count
+    assert whole > 2.5 * limit
+    assert said["peak"] - said["before"] < 0.75 * whole, said
+    project = tr.Project("p")
+    view = project.view("v", source=project.dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known"), entity="who", features=[f"x{i}" for i in range(8)], ttl="30d")
+    asked = pl.read_parquet(rows)
+    expected = join_all(asked, "asked", [(view, history(view, pl.read_parquet(source)))])
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found.select("asker").equals(asked.select("asker"))
+    assert found.select(expected.columns).equals(expected)
+    assert not list((tmp_path / "spill").iterdir())
+
+
+@pytest.mark.parametrize("address", ["processes:2", "ray:"])
+def test_parts_on_other_processes_and_on_a_ray_cluster_say_what_polars_says(address: str, tmp_path: Path) -> None:
+    from treadle.backends.catalog import open_backend
+
+    rows, source = big(tmp_path, 50_000, 300)
+    project = tr.Project("p")
+    facts = project.dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+    views = [
+        project.view("v", source=facts, entity="who", features=["x0", "x1"], ttl="30d"),
+        project.view("w", source=facts, entity="who", window="2d", every="6h", features={"top": pl.col("x2").max(), "n": pl.len()}),
+    ]
+    executor = open_backend("executor", address)
+    try:
+        count = join_on(executor, [rows], "asked", [(v, [source]) for v in views], tmp_path / "out.parquet", Limits(300_000_000, 1, tmp_path / "spill"), parts=5)
+    finally:
+        executor.close()
+    assert count == 50_000
+    asked = pl.read_parquet(rows)
+    expected = join_all(asked, "asked", [(v, history(v, pl.read_parquet(source))) for v in views])
+    assert pl.read_parquet(tmp_path / "out.parquet").select(expected.columns).equals(expected)
+
+
+def test_a_feature_named_like_a_column_of_the_rows_is_refused(tmp_path: Path) -> None:
+    rows, source = big(tmp_path, 100, 3)
+    view = a_view(features={"asker": pl.len()}, window="2h", every="1h")
+    with pytest.raises(DataError, match="'asker' is a feature of view 'v' and a column of the rows"):
+        join_files([rows], "asked", [(view, [source])], tmp_path / "out.parquet", LIMITS)
+
+
+def test_a_join_says_whether_it_fits() -> None:
+    assert fits(100, 400)
+    assert not fits(101, 400)
+    assert fits(1)
+    assert not fits(10**18)
