@@ -78,6 +78,8 @@ class Found:
     baseline: Any
     trials: list[Trial] = field(default_factory=list)
     validation: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    losses: dict[int, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+    """Of each finished trial, by its number: for each fold the positions of its validation rows and their losses (float32)."""
 
 
 def search(
@@ -121,6 +123,7 @@ def search(
     best_by_fold: list[float] = []
     best: Trial | None = None
     validation: list[tuple[np.ndarray, np.ndarray]] = []
+    losses: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     rows = Rows(task, frame, truth, folds, numbers, categories, seed, threads)
     left, all_of_them, proposals = max(trials, len(candidates)), _exhausted(candidates), 4 * trials + len(candidates)
     while left > 0 and proposals > 0 and (all_of_them is None or len(tried) < all_of_them):
@@ -142,6 +145,7 @@ def search(
         for (proposed, _), (trial, said) in zip(asked, each(try_one, rows, wanted) if each else (try_one(rows, a) for a in wanted)):
             if trial.status == "done" and trial.loss is not None:
                 study.tell(proposed, trial.loss)
+                losses[trial.number] = [(valid, row_loss(task, truth[valid], output).astype(np.float32)) for valid, output in said]
                 if best is None or best.loss is None or trial.loss < best.loss:
                     best, best_by_fold, validation = trial, trial.fold_losses, said
             elif trial.status == "pruned" and trial.fold_losses:
@@ -156,7 +160,7 @@ def search(
         raise DataError(f"None of the {len(done)} settings could be fitted: {reasons}", hint="Look at the data, or choose other candidates.")
     winner = estimators.pipeline(by_name[best.family], best.params, task, numbers, categories, seed, threads).fit(frame, truth)
     trivial = estimators.baseline(task, numbers, categories).fit(frame, truth)
-    return Found(best.family, best.params, winner, trivial, done, validation)
+    return Found(best.family, best.params, winner, trivial, done, validation, losses)
 
 
 def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.ndarray:
