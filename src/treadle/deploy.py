@@ -22,7 +22,7 @@ from treadle.core.records import Record, Ref
 from treadle.features import parity
 from treadle.features.online import Materialiser
 from treadle.pipelines.run import Outcome, alive
-from treadle.registry import packages, promote, versions
+from treadle.registry import conditions, packages, promote, versions
 from treadle.serving.address import free_port, port_free
 from treadle.serving.endpoint import Loaded
 from treadle.serving.requests import micros
@@ -69,7 +69,11 @@ def deploy(
 def _newest(ws: Workspace, model: Model) -> Record:
     """The newest version that may answer: approved, or already in production."""
     known = versions.all_versions(model.name, ws.ledger)
-    usable = [v for v in known if v["status"] in ("approved", "champion", "challenger")]
+    standing = ("champion", "challenger")
+    usable = [
+        v for v in known
+        if v["status"] in standing or (v["status"] in ("approved", "refused") and not conditions.missing(v, ws.ledger, ws.clock.now()))
+    ] or [v for v in known if v["status"] == "approved"]  # it waits for people; asking for it says for whom
     if usable:
         return usable[-1]
     if known:

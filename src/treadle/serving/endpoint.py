@@ -64,6 +64,15 @@ class Loaded:
                     found[position] = values[name] if name in values else None if ready is None else ready[index]
         return found, missing
 
+    @property
+    def encoder(self) -> list[Mapping[str, Any]]:
+        """How features fill the matrix: the package's encoder."""
+        return list(self.manifest["model"]["encoder"])
+
+    def matrix(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Rows of feature values as the model's float32 matrix."""
+        return self._encoder.matrix(rows)
+
     def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for rows of feature values. Raises Corrupt when the model answers nonsense."""
         outputs = self._scorer.score(self._encoder.matrix(rows))
