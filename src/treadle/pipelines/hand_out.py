@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from treadle.core.errors import UsageError
+from treadle.core.errors import Cancelled, TreadleError, UsageError
 from treadle.pipelines import results
 from treadle.pipelines.perform import Names, Pickler, Unpickler, cpu, elsewhere
 from treadle.ports.blobs import Blobs
@@ -26,8 +26,13 @@ class HandOut:
     >>> each(try_one, rows, settings)                      # doctest: +SKIP
     """
 
-    def __init__(self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None) -> None:
+    def __init__(
+        self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None, *, timeout: float | None = None,
+        instead: Callable[[Any, Any, TreadleError], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`timeout`: seconds one part may take. `instead`: what stands for a part that was stopped or whose worker died: of shared, part, reason."""
         self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources or Resources()
+        self._timeout, self._instead = timeout, instead
         self._stored: tuple[Any, str] | None = None
 
     def __call__(self, function: Callable[[S, A], B], shared: S, parts: Sequence[A]) -> list[B]:
@@ -40,7 +45,7 @@ class HandOut:
         lines: list[list[str]] = [[] for _ in parts]
 
         def submit(i: int) -> Any:
-            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names}, f"part {i}", self._resources)
+            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names}, f"part {i}", self._resources, self._timeout)
             return self._executor.submit(task, log=lines[i].append)
 
         futures = [submit(i) for i in range(len(parts))]
@@ -53,8 +58,11 @@ class HandOut:
                         elsewhere["cpu"] += burned
                         done.append(value)
                         break
-                    except WorkerLost:
-                        if again == _LOST:
+                    except (WorkerLost, Cancelled) as error:
+                        if self._instead is not None and (isinstance(error, Cancelled) or again):
+                            done.append(self._instead(shared, parts[i], error))
+                            break
+                        if again == _LOST or isinstance(error, Cancelled):
                             raise
                         futures[i] = submit(i)
                 for line in lines[i]:
