@@ -98,7 +98,7 @@ def test_a_version_that_asks_for_approval_waits_for_another_person(make: Callabl
     version = make(**waiting())
     with pytest.raises(Refused, match="waits for one person more to approve it"):
         promote.first("late", 1, ledger, clock(), actor="anna")
-    with pytest.raises(Refused, match="anna made late.v1; another person must approve it"):
+    with pytest.raises(Refused, match="another person must approve it"):
         conditions.approve(version, ledger, clock(), person="anna")
     conditions.approve(version, ledger, clock(), person="bea", reason="looked at the slices")
     promote.first("late", 1, ledger, clock(), actor="anna")
