@@ -38,6 +38,7 @@ from treadle.serving.endpoint import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5
+BASELINES = {"regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike"}
 
 
 def declaration(model: Model) -> dict[str, Any]:
@@ -172,8 +173,9 @@ def evaluate_model(
 
     from treadle.training.evaluate import evaluate
     from treadle.training.evidence import gather
+    from treadle.training.judging import judge_of
     from treadle.training.search import outputs
-    from treadle.training.split import test_set_name
+    from treadle.training.split import groups_of, test_set_name
 
     target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
     test = rows[parts.test]
@@ -189,7 +191,12 @@ def evaluate_model(
         if loaded.labels == [plain(label) for label in target.labels] and {f.name for f in loaded.features} <= set(test.columns):
             shown["champion"] = loaded.outputs(feature_lists(test, [f.name for f in loaded.features]))
     reads = _count_read(test_set_name(rows, parts), digest([trained["family"], plain(trained["params"]), learning, as_of, trained["rows"]]), ledger)
-    evaluation = evaluate(target.task, truth, shown, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
+    searched = rows[parts.search]
+    judge = replace(
+        judge_of(target.task, model.kind, "", searched, target.codes(searched[feature_rows.TARGET]), None), groups=groups_of(model, test)
+    )
+    judged = {who: judge.full(output) for who, output in shown.items()}
+    evaluation = evaluate(judge.task, truth, judged, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
     with threadpool_limits(trained["threads"]):
         more = gather(_case(model, rows, trained, target, parts, truth, shown["model"], numbers, categories))
     return {
@@ -198,7 +205,7 @@ def evaluate_model(
         "test_reads": reads,
         "split": parts.how,
         "labels": plain(list(target.labels)),
-        "baseline_family": "always the share of each class" if target.labels else "always the mean",
+        "baseline_family": BASELINES.get(judge.task, "always the share of each class"),
     }
 
 
@@ -211,12 +218,17 @@ def _case(
 
     from treadle.training.evidence import Case
     from treadle.training.search import outputs
+    from treadle.training.split import groups_of
+    from treadle.training.trials import fit
 
-    classes = len(target.labels)
+    classes, groups = len(target.labels), groups_of(model, rows[parts.search])
     frame = rows[parts.search].select(numbers + categories)
     searched = target.codes(rows[feature_rows.TARGET].gather(parts.search))
 
     def refit(positions: np.ndarray, weights: np.ndarray | None) -> Callable[[pl.DataFrame], np.ndarray]:
+        if groups is not None:  # a ranking: an estimator that learns from groups takes no weights of single rows
+            ranked = fit(clone(trained["pipeline"]), frame[positions], searched[positions], groups[positions])
+            return lambda asked: outputs(target.task, ranked, asked, classes)
         more = {} if weights is None else {"model__sample_weight": weights[positions]}
         fitted = clone(trained["pipeline"]).fit(frame[positions], searched[positions], **more)
         return lambda asked: outputs(target.task, fitted, asked, classes)
@@ -224,7 +236,7 @@ def _case(
     candidate = next((c for c in model.candidates if c.family == trained["family"] and c.make is not None), None)
     sent = {i for i in model.inputs if isinstance(i, str)} | {c for i in model.inputs if isinstance(i, Derived) for c in i.columns}
     known = model.rows.known_time or ""
-    losses = trained.get("losses") or {}
+    losses = (trained.get("losses") or {}) if target.judged_as == target.task else {}
     return Case(
         target.task, rows, parts.search, parts.test, parts.blocks, searched, truth, output, numbers, categories, model.split.method, model.seed,
         lambda asked: outputs(target.task, trained["pipeline"], asked, classes), refit, trained["pipeline"],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +19,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 S = TypeVar("S")
 _LOST = 3
+_TOO_LONG = "treadle: this part of the work took too long"
+_BACKSTOP = 60.0  # seconds more than its limit after which the executor stops a part whose process does not do so itself
 _shared: dict[str, Any] = {}  # of a worker: what the parts of one piece of work share
 
 
@@ -44,8 +49,10 @@ class HandOut:
             self._stored = (shared, results.store(_Whole(shared), self._blobs)[1])
         lines: list[list[str]] = [[] for _ in parts]
 
+        backstop = None if self._timeout is None else self._timeout + _BACKSTOP
+
         def submit(i: int) -> Any:
-            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names}, f"part {i}", self._resources, self._timeout)
+            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names, "limit": self._timeout}, f"part {i}", self._resources, backstop)
             return self._executor.submit(task, log=lines[i].append)
 
         futures = [submit(i) for i in range(len(parts))]
@@ -59,8 +66,11 @@ class HandOut:
                         done.append(value)
                         break
                     except (WorkerLost, Cancelled) as error:
-                        if self._instead is not None and (isinstance(error, Cancelled) or again):
-                            done.append(self._instead(shared, parts[i], error))
+                        late = any(line.startswith(_TOO_LONG) for line in lines[i])
+                        if self._instead is not None and (late or isinstance(error, Cancelled) or again):
+                            reason = Cancelled(f"It took longer than its limit of {self._timeout:g} s and was stopped.") if late else error
+                            lines[i] = [line for line in lines[i] if not line.startswith(_TOO_LONG)]
+                            done.append(self._instead(shared, parts[i], reason))
                             break
                         if again == _LOST or isinstance(error, Cancelled):
                             raise
@@ -92,12 +102,31 @@ class _Whole:
         self.value = value
 
 
-def do_part(payload: bytes, names: Names | None) -> tuple[Any, float]:
-    """What a worker runs: the part's value, and the CPU seconds it took."""
+def do_part(payload: bytes, names: Names | None, limit: float | None = None) -> tuple[Any, float]:
+    """What a worker runs: the part's value, and the CPU seconds it took.
+
+    Args:
+        limit: seconds after which the process ends itself. They are counted from when everything is loaded: a part is not to be stopped because its
+            worker was new.
+    """
     function, address, part, blobs = Unpickler(io.BytesIO(payload), names).load()
     if address not in _shared:
         _shared.clear()
         _shared[address] = results.load("pickle", address, blobs).value
+    alarm = threading.Timer(limit, _end) if limit is not None else None
     begun = cpu()
-    value = function(_shared[address], part)
+    try:
+        if alarm is not None:
+            alarm.daemon = True
+            alarm.start()
+        value = function(_shared[address], part)
+    finally:
+        if alarm is not None:
+            alarm.cancel()
     return value, cpu() - begun
+
+
+def _end() -> None:
+    os.write(1, f"\n{_TOO_LONG}\n".encode())
+    time.sleep(0.2)  # until the line has been read
+    os._exit(1)

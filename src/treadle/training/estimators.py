@@ -100,7 +100,7 @@ WIDE = {
         {"n_estimators": 150, "min_samples_leaf": (1, 30, "log"), "max_features": (0.1, 1.0)},
     ),
     "forest": Family(
-        "forest", False, {"n_estimators": 150, "min_samples_leaf": 2, "max_features": "sqrt"},
+        "forest", False, {"n_estimators": 150, "min_samples_leaf": 2, "max_features": 0.3},
         {"n_estimators": 150, "min_samples_leaf": (1, 30, "log"), "max_features": (0.1, 1.0)},
     ),
     "lambdarank": Family(

@@ -36,7 +36,7 @@ class Judge:
             assert self.groups is not None
             groups = self.groups if positions is None else self.groups[positions]
             return np.column_stack([output[:, 0], groups, np.full(len(output), self.at)])
-        if self.task == "forecast":
+        if self.task in ("forecast", "quantile"):
             return np.column_stack([output[:, 0], np.full(len(output), self.scale), np.full(len(output), self.quantile)])
         return output
 
@@ -58,4 +58,4 @@ def judge_of(task: Task, kind: Kind | None, metric: str, frame: pl.DataFrame, tr
         return Judge(task, metric)
     if kind.name == "ranking":
         return Judge("ranking", metric, groups, kind.at)
-    return Judge("forecast", metric, scale=naive_scale(truth, frame[kind.naive].to_numpy()), quantile=kind.quantile)
+    return Judge("quantile" if kind.quantile else "forecast", metric, scale=naive_scale(truth, frame[kind.naive].to_numpy()), quantile=kind.quantile)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from treadle.core.declare.model import Candidate
+from treadle.training.losses import as_shown
 from treadle.training.search import Found
 from treadle.training.trials import Trial
 
@@ -41,8 +42,15 @@ def expected(trials: Sequence[Trial], best: Trial) -> float | None:
     return float(best.loss + np.mean(np.asarray(best.fold_losses) - table.min(axis=0)))
 
 
-def explanation(found: Found, what: str, *, budget: float = 0.0, taken: int = 0, nested: Sequence[float] = ()) -> list[str]:
-    """What was tried and why the winner won, in sentences. `what`: the name of the loss."""
+def explanation(
+    found: Found, loss: str, *, metric: str = "", budget: float = 0.0, taken: int = 0, nested: Sequence[float] = ()
+) -> list[str]:  # fmt: skip
+    """What was tried and why the winner won, in sentences. `loss`: the name of the mean loss of a row; `metric`: what the search went by."""
+    what = metric or loss
+
+    def shown(value: float) -> str:
+        return f"{as_shown(metric, value):.5f}"
+
     best, trials = found.best, found.trials
     assert best is not None
     by_status = {s: sum(t.status == s for t in trials) for s in ("done", "small", "pruned", "failed")}
@@ -63,23 +71,22 @@ def explanation(found: Found, what: str, *, budget: float = 0.0, taken: int = 0,
     told.append("; ".join(p for p in parts if p) + ".")
     setting = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in best.params.items())
     on = f" (on {best.rows:,} rows: no setting could be judged on all)" if best.rows else ""
-    told.append(f"The winner is {best.family} with {setting or 'its usual setting'}: {what} {best.loss:.5f}{on}.")
+    told.append(f"The winner is {best.family} with {setting or 'its usual setting'}: {what} {shown(best.loss or 0.0)}{on}.")
     simple = float(np.mean(found.baseline_losses)) if found.baseline_losses else None
     if simple and best.loss is not None:
-        gain = 100 * (simple - best.loss) / abs(simple)
-        told.append(f"The trivial baseline has {simple:.5f} in the same folds: the winner is {abs(gain):.1f} % {'better' if gain > 0 else 'WORSE'}.")
-    told += _runner_up(found, best)
+        told.append(f"The trivial baseline has {shown(simple)} in the same folds: the winner is {'better' if best.loss < simple else 'NO better'}.")
+    told += _runner_up(found, best, shown)
     worth = expected(trials, best)
     if worth is not None and best.loss is not None:
-        told.append(f"With the luck of having been chosen taken off, {worth:.5f} is to be expected of it on new rows.")
+        told.append(f"With the luck of having been chosen taken off, {shown(worth)} is to be expected of it on new rows.")
     if nested:
-        told.append(f"The whole search, repeated in {len(nested)} outer folds, found models with {np.mean(nested):.5f} on rows it had not seen.")
+        told.append(f"The whole search, repeated in {len(nested)} outer folds, found models with {shown(float(np.mean(nested)))} on rows it had not seen.")
     failures = sorted({f"{t.family}: {t.error}" for t in trials if t.status == "failed"})
     told += [f"Failed: {reason}" for reason in failures[:5]]
     return told
 
 
-def _runner_up(found: Found, best: Trial) -> list[str]:
+def _runner_up(found: Found, best: Trial, shown: Callable[[float], str]) -> list[str]:
     """The best setting of another family, and whether the difference is beyond chance."""
     others = [t for t in found.trials if t.family != best.family and t.loss is not None and t.status == "done"]
     if not others or best.loss is None:
@@ -89,7 +96,7 @@ def _runner_up(found: Found, best: Trial) -> list[str]:
     second = min(others, key=lambda t: t.loss if t.loss is not None else np.inf)
     mine, its = found.losses.get(best.number), found.losses.get(second.number)
     assert second.loss is not None
-    line = f"The best of another family is {second.family} with {second.loss:.5f}"
+    line = f"The best of another family is {second.family} with {shown(second.loss)}"
     if mine is None or its is None:
         return [line + "."]
     gap = np.concatenate([b - a for (_, a), (_, b) in zip(mine, its)]).astype(np.float64)

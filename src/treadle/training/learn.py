@@ -58,7 +58,7 @@ def learn(
     found = searched(frame, truth, parts.folds, groups, model.trials, False, on_trial=on_trial, known=on_record.known, keep=on_record.keep)
     nested = _nested(model, rows, parts, target, frame, truth, groups, len(found.trials), searched) if model.split.nested else []
     told = leaderboard.explanation(
-        found, model.metric or loss_name(target.judged_as), budget=model.budget.total_seconds() if model.budget else 0.0, taken=on_record.taken,
+        found, loss_name(target.judged_as), metric=model.metric, budget=model.budget.total_seconds() if model.budget else 0.0, taken=on_record.taken,
         nested=nested,
     )  # fmt: skip
     for sentence in told:

@@ -17,20 +17,22 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     Args:
         truth: class codes or numbers, shape (n,).
         output: probabilities (n, classes), or (n, 1) predictions. Of a 'ranking' (n, 3): score, number of the group, how many places count. Of a
-            'forecast' (n, 3): prediction, the naive forecast's mean error in training, and the quantile (0 for none).
+            'forecast' or 'quantile' (n, 3): prediction, the naive forecast's mean error in training, and the quantile.
     """
     if task == "regression":
         return np.asarray(np.abs(truth - output[:, 0]))
     if task == "ranking":
         return _ranking_loss(truth, output)
     if task == "forecast":
-        return np.asarray(np.where(output[:, 2] > 0, _pinball(truth, output), np.abs(truth - output[:, 0])) / output[:, 1])
+        return np.asarray(np.abs(truth - output[:, 0]) / output[:, 1])
+    if task == "quantile":
+        return _pinball(truth, output) / output[:, 1]
     return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0)))
 
 
 def loss_name(task: Task) -> str:
     """What `row_loss` is called."""
-    return {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error"}.get(task, "log loss")
+    return {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error", "quantile": "scaled pinball loss"}.get(task, "log loss")
 
 
 def measured(task: Task, metric: str, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
@@ -48,6 +50,11 @@ def measured(task: Task, metric: str, truth: np.ndarray, output: np.ndarray) -> 
     if metric == "rmse" and task in ("regression", "forecast"):
         return np.asarray((truth - output[:, 0]) ** 2)
     return row_loss(task, truth, output)
+
+
+def as_shown(metric: str, loss: float) -> float:
+    """The metric's own value of a mean of `measured`."""
+    return 1 - loss if metric in ("roc_auc", "accuracy") else float(np.sqrt(loss)) if metric == "rmse" else loss
 
 
 def suits(task: Task, metric: str) -> bool:
@@ -119,11 +126,15 @@ def metrics(task: Task) -> dict[str, Metric]:
     """
     if task == "ranking":
         return {"ndcg": _mean_of_groups}
+    if task == "quantile":
+        return {
+            "pinball": _mean(lambda y, o: _pinball(y, o) / 2), "scaled_pinball": _mean(lambda y, o: _pinball(y, o) / o[:, 1]),
+            "below": _mean(lambda y, o: (y <= o[:, 0]).astype(np.float64)),
+        }  # fmt: skip
     if task == "forecast":
         return {
             "mase": _mean(lambda y, o: np.abs(y - o[:, 0]) / o[:, 1]), "mae": _mean(lambda y, o: np.abs(y - o[:, 0])),
             "rmse": lambda y, o, w: np.sqrt(_mean(lambda y, o: (y - o[:, 0]) ** 2)(y, o, w)),
-            "pinball": _mean(lambda y, o: np.where(o[:, 2] > 0, _pinball(y, o) / 2, np.abs(y - o[:, 0]) / 2)),
         }  # fmt: skip
     if task == "regression":
         return {

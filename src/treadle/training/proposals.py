@@ -22,6 +22,10 @@ FEWEST_ROWS = 1_000  # training rows of the lowest level
 
 
 class Proposals(Protocol):
+    def free(self) -> int:
+        """How many of the next settings do not depend on what comes of each other."""
+        ...
+
     def ask(self, number: int) -> Asked | None:
         """The next setting to try, or None while nothing can be said before others are judged (or at all, when none is under way)."""
         ...
@@ -41,6 +45,9 @@ class Every:
             settings = sorted(space.every(candidate), key=lambda params: params != usual)
             known = {_name(candidate.family, p): p for p in settings}
             self._left += [Asked(0, candidate, p, shared=shared) for p in known.values()]
+
+    def free(self) -> int:
+        return len(self._left)
 
     def ask(self, number: int) -> Asked | None:
         return replace(self._left.pop(0), number=number) if self._left else None
@@ -69,7 +76,10 @@ class Guided:
         self._by_name = {c.family: c for c in candidates}
         self._tried: set[str] = set()
         self._open: dict[int, Any] = {}
-        self._all, self._left = space.count(candidates), 4 * trials + len(candidates)
+        self._all, self._left, self._blindly = space.count(candidates), 4 * trials + len(candidates), 2 * len(candidates)
+
+    def free(self) -> int:
+        return max(0, self._blindly - len(self._tried))
 
     def ask(self, number: int) -> Asked | None:
         while self._left > 0 and (self._all is None or len(self._tried) < self._all):
@@ -127,6 +137,9 @@ class Halving:
              for i, f in enumerate(self._by_name)}
             for add in (0, 1000)
         )  # fmt: skip
+
+    def free(self) -> int:
+        return len(self._first) if len(self.levels) > 1 else 0
 
     def ask(self, number: int) -> Asked | None:
         if self._first:

@@ -7,7 +7,7 @@ search was killed after it, is taken over instead of tried again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,14 +103,15 @@ def search(
     left, until = (trials or UNTIL_STUCK) if halve else max(trials, len(candidates)), begun + budget if budget else 0.0
     spent = False
     while left > 0 and not spent:
-        batch = [a for _ in range(min(at_once, left)) if (a := proposals.ask(len(state.trials) + state.asked)) is not None and state.note()]
+        size = min(max(at_once, proposals.free()), left)
+        batch = [a for _ in range(size) if (a := proposals.ask(len(state.trials) + state.asked)) is not None and state.note()]
         if not batch:
             break
         last = until - state.last_fit(len(truth)) if until else 0.0
-        for asked, trial in zip(batch, state.judge([replace(a, until=last) for a in batch])):
+        for asked, trial in state.judge([replace(a, until=last) for a in batch], at_once):
             if trial.error == OUT_OF_TIME:
                 spent = True
-                continue
+                break
             left -= 1
             proposals.tell(asked, trial)
             state.trials.append(trial)
@@ -143,25 +144,42 @@ class _State:
         self.asked += 1
         return True
 
-    def judge(self, batch: list[Asked]) -> list[Trial]:
-        """What came of each, in order."""
-        taken = [self.known(asked) for asked in batch]
-        fresh = [asked for asked, trial in zip(batch, taken) if trial is None]
-        if fresh and self.best is not None and self.best.status == "done":
-            best = self.said().losses
-            fresh = [replace(asked, best=best) if not asked.rows else asked for asked in fresh]
-        came = iter(self.each(try_one, self.rows, fresh)) if self.each is not None and fresh else (try_one(self.rows, asked) for asked in fresh)
-        trials = []
-        for asked, old in zip(batch, taken):
-            trial, said = old or next(came)
-            if old is None and trial.error != OUT_OF_TIME:
-                self.keep(trial, said)
-            trials.append(trial)
-            if trial.status == "done" and said.outputs:
-                self.losses[trial.number] = [(v, self._row_losses(v, o)) for v, o in zip(said.rows, said.outputs)]
-            if self._better(trial):
-                self.best, self._said, self._asked = trial, said, asked
-        return trials
+    def judge(self, batch: list[Asked], at_once: int) -> Iterator[tuple[Asked, Trial]]:
+        """What came of each, as it ends. Of more than are tried at once, each is first judged in one fold, and the best go first: those behind them
+        are then given up early."""
+        waiting = []
+        for asked in batch:
+            old = self.known(asked)
+            if old is None:
+                waiting.append(asked)
+            else:
+                yield asked, self._note(asked, *old)
+        if len(waiting) > max(2, at_once) and len(self.rows.folds) > 1:
+            looks = dict(zip([a.number for a in waiting], (t for t, _ in self._try([replace(a, folds=1, best=[]) for a in waiting]))))
+            for asked in [a for a in waiting if looks[a.number].loss is None]:
+                waiting.remove(asked)
+                self.keep(looks[asked.number], Said())
+                yield asked, self._note(asked, looks[asked.number], Said())
+            waiting.sort(key=lambda a: (looks[a.number].loss, a.number))
+        for start in range(0, len(waiting), at_once):
+            some = waiting[start : start + at_once]
+            if self.best is not None and self.best.status == "done":
+                best = self.said().losses
+                some = [a if a.rows else replace(a, best=best) for a in some]
+            for asked, (trial, said) in zip(some, self._try(some)):
+                if trial.error != OUT_OF_TIME:
+                    self.keep(trial, said)
+                yield asked, self._note(asked, trial, said)
+
+    def _try(self, some: list[Asked]) -> Iterable[tuple[Trial, Said]]:
+        return self.each(try_one, self.rows, some) if self.each is not None else (try_one(self.rows, asked) for asked in some)
+
+    def _note(self, asked: Asked, trial: Trial, said: Said) -> Trial:
+        if trial.status == "done" and said.outputs:
+            self.losses[trial.number] = [(v, self._row_losses(v, o)) for v, o in zip(said.rows, said.outputs)]
+        if self._better(trial):
+            self.best, self._said, self._asked = trial, said, asked
+        return trial
 
     def _row_losses(self, valid: np.ndarray, output: np.ndarray) -> np.ndarray:
         judge = self.rows.judge
@@ -206,9 +224,8 @@ class _State:
             simple = answers(rows.task, trivial.fit(rows.frame[train], rows.truth[train]), rows.frame[valid], rows.classes)
             beaten.append(float(rows.judge.losses(rows.truth, simple, valid).mean()))
         trivial.fit(rows.frame, rows.truth)
-        return Found(
-            best.family, best.params, winner, trivial, self.trials, list(zip(said.rows, said.outputs)), best, beaten, spent, self.losses
-        )  # fmt: skip
+        trials, validation = sorted(self.trials, key=lambda t: t.number), list(zip(said.rows, said.outputs))
+        return Found(best.family, best.params, winner, trivial, trials, validation, best, beaten, spent, self.losses)
 
 
 def _rank(trial: Trial) -> tuple[int, int, float]:

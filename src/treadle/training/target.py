@@ -28,7 +28,7 @@ class Target:
         """The task by whose losses and metrics it is judged: a ranking is served as numbers, and judged as a ranking."""
         if self.kind is None or self.kind.name == "anomaly":
             return self.task
-        return self.kind.name
+        return "quantile" if self.kind.quantile else self.kind.name
 
     def codes(self, values: pl.Series) -> np.ndarray:
         """Values as numbers: class codes (int64) or the numbers themselves (float64). A value never seen before raises DataError."""

@@ -14,7 +14,7 @@ from treadle.core.declare.features import Derived
 from treadle.core.declare.place import here, length
 from treadle.core.errors import ProjectError
 
-Task = Literal["binary", "multiclass", "regression", "ranking", "forecast"]
+Task = Literal["binary", "multiclass", "regression", "ranking", "forecast", "quantile"]
 METRICS = ("roc_auc", "brier", "accuracy", "log_loss", "mae", "rmse")
 """What a search can go by, beside the mean loss of a row."""
 
