@@ -143,12 +143,12 @@ CASES: list[tuple[Gate, dict[str, Any], bool, str]] = [
     (tr.no_leakage(ignore=["target"]), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),
     (
         tr.better_than_luck(), {}, True,
-        "log loss 0.5000 (0.4500 to 0.5500) is to be expected of the best of 12 settings, 0.4800 was seen, always saying the same gives 0.5600",
+        "log loss 0.5000 (0.4500 to 0.5500) is to be expected of the best of 12 settings (9 judged to the end), 0.4800 was seen, always saying the same gives 0.5600",
     ),
     (tr.better_than_luck(), {"selection": None}, True, "nothing was chosen among several settings"),
     (
         tr.better_than_luck(), {"selection__p": 0.3}, False,
-        "no better than luck in choosing: log loss 0.5000 (0.4500 to 0.5500) is to be expected of the best of 12 settings, 0.4800 was seen, "
+        "no better than luck in choosing: log loss 0.5000 (0.4500 to 0.5500) is to be expected of the best of 12 settings (9 judged to the end), 0.4800 was seen, "
         "always saying the same gives 0.5600; p = 0.30",
     ),
     (tr.covered(0.05), {}, True, "what is promised to hold 90% of the truths holds 89.0% (87.0% to 91.0%)"),

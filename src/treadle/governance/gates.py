@@ -183,7 +183,8 @@ def _better_than_luck(options: Mapping[str, Any], e: Evaluation) -> Finding:
         return Finding("better_than_luck", True, "nothing was chosen among several settings")
     passed = s["better_by"] > 0 and s["p"] <= options["alpha"]
     text = (
-        f"{s['loss']} {s['expected']:.4f} ({s['low']:.4f} to {s['high']:.4f}) is to be expected of the best of {s['tried']} settings, "
+        f"{s['loss']} {s['expected']:.4f} ({s['low']:.4f} to {s['high']:.4f}) is to be expected of the best of {s['tried']} settings "
+        f"({s['judged']} judged to the end), "
         f"{s['seen']:.4f} was seen, always saying the same gives {s['baseline']:.4f}"
     )
     return Finding("better_than_luck", passed, text if passed else f"no better than luck in choosing: {text}; p = {s['p']:.2f}", dict(s))
