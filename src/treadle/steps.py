@@ -38,7 +38,9 @@ from treadle.serving.endpoint import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5
-BASELINES = {"regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike"}
+BASELINES = {
+    "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",
+}  # fmt: skip
 
 
 def declaration(model: Model) -> dict[str, Any]:

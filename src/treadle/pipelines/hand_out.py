@@ -52,7 +52,8 @@ class HandOut:
         backstop = None if self._timeout is None else self._timeout + _BACKSTOP
 
         def submit(i: int) -> Any:
-            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names, "limit": self._timeout}, f"part {i}", self._resources, backstop)
+            given = {"payload": self._packed(function, parts[i]), "names": self._names, "limit": self._timeout}
+            task = Task(do_part, given, f"part {i}", self._resources, backstop)
             return self._executor.submit(task, log=lines[i].append)
 
         futures = [submit(i) for i in range(len(parts))]

@@ -74,13 +74,15 @@ def explanation(
     told.append(f"The winner is {best.family} with {setting or 'its usual setting'}: {what} {shown(best.loss or 0.0)}{on}.")
     simple = float(np.mean(found.baseline_losses)) if found.baseline_losses else None
     if simple and best.loss is not None:
-        told.append(f"The trivial baseline has {shown(simple)} in the same folds: the winner is {'better' if best.loss < simple else 'NO better'}.")
+        verdict = "better" if best.loss < simple else "NO better"
+        told.append(f"The trivial baseline has {shown(simple)} in the same folds: the winner is {verdict}.")
     told += _runner_up(found, best, shown)
     worth = expected(trials, best)
     if worth is not None and best.loss is not None:
         told.append(f"With the luck of having been chosen taken off, {shown(worth)} is to be expected of it on new rows.")
     if nested:
-        told.append(f"The whole search, repeated in {len(nested)} outer folds, found models with {shown(float(np.mean(nested)))} on rows it had not seen.")
+        said = shown(float(np.mean(nested)))
+        told.append(f"The whole search, repeated in {len(nested)} outer folds, found models with {said} on rows it had not seen.")
     failures = sorted({f"{t.family}: {t.error}" for t in trials if t.status == "failed"})
     told += [f"Failed: {reason}" for reason in failures[:5]]
     return told

@@ -26,13 +26,14 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     if task == "forecast":
         return np.asarray(np.abs(truth - output[:, 0]) / output[:, 1])
     if task == "quantile":
-        return _pinball(truth, output) / output[:, 1]
+        return np.asarray(_pinball(truth, output) / output[:, 1])
     return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0)))
 
 
 def loss_name(task: Task) -> str:
     """What `row_loss` is called."""
-    return {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error", "quantile": "scaled pinball loss"}.get(task, "log loss")
+    names = {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error", "quantile": "scaled pinball loss"}
+    return names.get(task, "log loss")
 
 
 def measured(task: Task, metric: str, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
