@@ -95,9 +95,13 @@ late = project.model(
     ],
     split=tr.by_time(test="14d"),
     slices=["carrier", "origin"],
+    protected=["carrier"],  # is one airline told "late" wrongly more often than another?
+    intended_use="decide, at the scheduled departure, whether a standby crew is called",
+    excluded_use="any judgement of a pilot, a crew or an airline",
     gates=[
         tr.enough_rows(2_000), tr.signal(), tr.beats_baseline(), tr.no_worse_than_champion(margin=0.01), tr.certain(0.15), tr.calibrated(0.12),
-        tr.every_slice(at_least=0.6, rows=200),
+        tr.every_slice(at_least=0.6, rows=200), tr.no_leakage(), tr.robust(0.5), tr.explained(), tr.fast(100, explanation=500), tr.small(),
+        tr.licensed(), tr.signature(), tr.carded(),
     ],
     trials=9,
 )  # fmt: skip

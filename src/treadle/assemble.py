@@ -49,6 +49,18 @@ def formats() -> dict[str, Callable[[], ModelFormat]]:
     return {"onnx": onnx, "skops": skops}
 
 
+def tree_table(model: Any) -> Any:
+    """A fitted tree ensemble as one table of splits (see `backends.tree_tables`); None for any other model, or one without an exact table."""
+    from treadle.backends.onnx_export import TREES
+    from treadle.core.errors import CannotConvert
+
+    read = TREES.get(type(model).__name__.removesuffix("Classifier").removesuffix("Regressor"))
+    try:
+        return read(model) if read is not None else None
+    except CannotConvert:
+        return None
+
+
 @dataclass
 class Workspace:
     """Everything that belongs to one project folder, opened when it is first used."""
@@ -137,9 +149,10 @@ class Workspace:
             here=lambda: self.here, names=Names(self), watch=self.watch,
         )  # fmt: skip
 
-    def hand_out(self) -> HandOut:
-        """Hands parts of a step's work to the executor."""
-        return HandOut(self.executor, self.blobs, Names(self))
+    def hand_out(self, timeout: float | None = None, instead: Callable[..., Any] | None = None) -> HandOut:
+        """Hands parts of a step's work to the executor; to worker processes where a part may be stopped and the executor cannot do that."""
+        executor = self.executor if timeout is None or self.executor.stops else self.workers
+        return HandOut(executor, self.blobs, Names(self), timeout=timeout, instead=instead)
 
     def close(self) -> None:
         """Let go of worker processes and connections."""

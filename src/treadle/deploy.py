@@ -26,7 +26,7 @@ from treadle.features import parity
 from treadle.features.online import Materialiser
 from treadle.materialise import materialise, note_stale
 from treadle.pipelines.run import Outcome, alive
-from treadle.registry import packages, promote, versions
+from treadle.registry import conditions, packages, promote, versions
 from treadle.serving.address import free_port, port_free
 from treadle.serving.endpoint import Loaded
 from treadle.serving.requests import micros
@@ -77,7 +77,11 @@ def deploy(
 def _newest(ws: Workspace, model: Model) -> Record:
     """The newest version that may answer: approved, or already in production."""
     known = versions.all_versions(model.name, ws.ledger)
-    usable = [v for v in known if v["status"] in ("approved", "champion", "challenger")]
+    standing = ("champion", "challenger")
+    usable = [
+        v for v in known
+        if v["status"] in standing or (v["status"] in ("approved", "refused") and not conditions.missing(v, ws.ledger, ws.clock.now()))
+    ] or [v for v in known if v["status"] == "approved"]  # it waits for people; asking for it says for whom
     if usable:
         return usable[-1]
     if known:
@@ -126,7 +130,7 @@ def serve_again(ws: Workspace, model: Model, version: Record, outcome: Outcome, 
         views = view_histories(ws, model, outcome)
         served, mismatches = parity.check(
             model, source, outcome["rows"], views, store, [f.name for f in loaded.request], [f.name for f in loaded.features], serve, most,
-            loaded.encoded,
+            loaded.matrix,
         )  # fmt: skip
     found = [{"row": m.key, "feature": m.feature, "training": str(m.training), "serving": str(m.serving)} for m in mismatches[:20]]
     body = {

@@ -115,6 +115,25 @@ def recorded_environment(address: str, blobs: Blobs) -> dict[str, Any]:
 
 
 @cache
+def licences() -> dict[str, str]:
+    """The licence of each package a version is made or served with, in its own words; empty where it says none."""
+    found = {name: _licence(name) for name in ENVIRONMENT if name != "treadle"}
+    return {name: said for name, said in found.items() if said is not None}
+
+
+def _licence(name: str) -> str | None:
+    try:
+        said = importlib.metadata.metadata(name).json
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if said.get("license_expression"):
+        return str(said["license_expression"])
+    named = [c.rpartition("::")[2].strip() for c in said.get("classifier", ()) if str(c).startswith("License ::")]
+    short = str(said.get("license") or "").strip().splitlines()[:1]
+    return " AND ".join(named) if named else short[0][:80] if short else ""
+
+
+@cache
 def environment_state() -> dict[str, Any]:
     """Python, machine and installed distributions of this process; the same object each time, so not to be changed.
 

@@ -31,7 +31,7 @@ from treadle.monitoring import alarms
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
 from treadle.pipelines.run import mark_interrupted
-from treadle.registry import packages, promote, versions
+from treadle.registry import conditions, packages, promote, versions
 from treadle.serving.requests import fields_of, micros
 from treadle.serving.traffic import Decision, Pair, decide
 from treadle.start import resume
@@ -153,13 +153,17 @@ def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, t
     number = int(outcome["register"]["number"])
     made = versions.get(model.name, number, ws.ledger)
     why = cause["id"] if cause["kind"] == alarms.KIND else cause["text"]
-    if made["status"] == "refused":
+    if made["status"] == "refused" and conditions.missing(made, ws.ledger, ws.clock.now()):
         reason = "; ".join(made["verdict"]["reasons"])
         tell(f"retrained ({why}): version {number} thrown out by its gates: {reason}")
         return None, f"retrained, but version {number} was refused: {reason}"
-    if made["status"] != "approved":  # the same training was done before, and its version had its chance
+    if made["status"] not in ("approved", "refused"):  # the same training was done before, and its version had its chance
         return None, f"retrained: the same as version {number}, which is {made['status']}"
-    promote.challenge(model.name, number, ws.ledger, ws.clock)
+    try:
+        promote.challenge(model.name, number, ws.ledger, ws.clock)
+    except Refused as error:  # it waits for a person
+        tell(f"retrained ({why}): {error.what}")
+        return None, f"retrained: {error.what}"
     tell(f"retrained ({why}): version {number} passed its gates and runs in shadow")
     return number, f"version {number} challenges"
 
@@ -183,7 +187,13 @@ def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
         promote.canary(model.name, serve.canary, evidence, ws.ledger, ws.clock)
         tell(f"version {challenger} now answers {serve.canary:.0%} of the requests: {decision.reason}")
     elif decision.action == "promote":
-        promote.promote(model.name, evidence, ws.ledger, ws.clock)
+        try:
+            promote.promote(model.name, evidence, ws.ledger, ws.clock)
+        except Refused as error:  # a waiver ended while it was in canary
+            promote.reject(model.name, error.what, evidence, ws.ledger, ws.clock)
+            tell(f"version {challenger} is thrown out: {error.what}")
+            _settle(ws, model, challenger, f"version {challenger} was thrown out: {error.what}")
+            return decision
         tell(f"version {challenger} replaces version {champion}: {decision.reason}")
         _settle(ws, model, challenger, f"version {challenger} replaced version {champion}")
     elif decision.action == "reject":

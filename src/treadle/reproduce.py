@@ -42,6 +42,8 @@ from treadle.turn import turn
 KIND = "reproduction"
 AGAIN = 120.0  # seconds: a training as short as this is run twice when it differs, to see whether it differs from itself
 MOST = 200  # differences that are kept
+OF_SEARCH = ("conformal", "selection", "staleness")  # parts of an evaluation that rest on the search's folds, or are left out without a search
+ASK_SEARCH = ("covered", "better_than_luck")  # gates that look at them
 COMPARED = (
     "evaluation", "verdict", "family", "params", "task", "labels", "trained_rows", "trained_to", "split", "format", "parity", "features", "gates",
 )  # fmt: skip
@@ -323,6 +325,8 @@ def compare(
         then, now: where the files of each one's package are.
         refit: `made` was fitted without a search, so that it has no answers on all folds, which its measure of what is normal is made from.
     """
+    if refit:
+        recorded, made = _without_search(recorded), _without_search(made)
     found = [d for name in COMPARED for d in _leaves(name, recorded.get(name), made.get(name))]
     for name in sorted({*recorded["package"]["files"], *made["package"]["files"]}):
         addresses = [side["package"]["files"].get(name) for side in (recorded, made)]
@@ -338,6 +342,15 @@ def compare(
                 continue
         found += inside or [{"what": f"package {name}", "recorded": addresses[0], "reproduced": addresses[1], "by": None}]
     return found
+
+
+def _without_search(version: Mapping[str, Any]) -> dict[str, Any]:
+    """A version without the evidence that a search brings, which a model fitted with given settings has not: answers on all folds, other settings."""
+    evaluation = {k: v for k, v in version["evaluation"].items() if k not in OF_SEARCH}
+    if evaluation.get("fairness"):
+        evaluation["fairness"] = {k: v for k, v in evaluation["fairness"].items() if k != "mitigation"}
+    findings = [f for f in version["verdict"].get("findings", []) if f["gate"] not in ASK_SEARCH]
+    return {**version, "evaluation": evaluation, "verdict": {**version["verdict"], "findings": findings}}
 
 
 def _json(blobs: Blobs, address: str | None) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from treadle.data import schema_changes, suppressed, versions
 from treadle.features import history as histories
 from treadle.features import rows as feature_rows
 from treadle.monitoring import alarms
-from treadle.origin import code_of, environment, environment_state
+from treadle.origin import code_of, environment, environment_state, licences
+from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
 from treadle.registry import packages
 from treadle.registry import versions as registry
@@ -36,6 +39,9 @@ from treadle.serving.endpoint import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5
+BASELINES = {
+    "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",
+}  # fmt: skip
 
 
 def declaration(model: Model) -> dict[str, Any]:
@@ -44,9 +50,10 @@ def declaration(model: Model) -> dict[str, Any]:
         "inputs": [plain(i) if isinstance(i, Derived) else i for i in model.inputs],
         "views": [v.name for v in model.views],
         "target": model.target, "task": model.task, "positive": model.positive,
-        "candidates": [[c.family, plain(dict(c.space))] for c in model.candidates],
+        "candidates": [c.said() for c in model.candidates],
         "split": plain(model.split), "slices": list(model.slices), "trials": model.trials, "seed": model.seed,
-        "parallel_trials": model.parallel_trials,
+        "parallel_trials": model.parallel_trials, "kind": plain(model.kind), "metric": model.metric, "budget": plain(model.budget),
+        "trial_limit": plain(model.trial_limit),
         "gates": [[g.name, plain(dict(g.options))] for g in model.gates],
         "allow": dict(model.allow),
     }  # fmt: skip
@@ -128,7 +135,8 @@ def view_history(version: dict[str, Any], declaration: dict[str, Any], view: Vie
 
 
 def model_rows(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> pl.DataFrame:
-    return feature_rows.model_rows(model, tables.scan(version["address"]).collect(), _named(model, views))
+    beside = replace(model, slices=model.beside)
+    return feature_rows.model_rows(beside, tables.scan(version["address"]).collect(), _named(model, views))
 
 
 def model_signature(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> dict[str, Any]:
@@ -147,42 +155,35 @@ def _named(model: Model, views: Mapping[str, pl.DataFrame]) -> list[tuple[View, 
 
 def train(
     rows: pl.DataFrame, learning: dict[str, Any], as_of: str, settings: dict[str, Any] | None, model: Model, threads: int, ledger: Ledger, scope: str,
-    each: Callable[..., list[Any]] | None = None,
+    blobs: Blobs, each: Callable[..., list[Any]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from threadpoolctl import threadpool_limits
 
     from treadle.training import estimators
-    from treadle.training.search import Trial, search
+    from treadle.training.learn import learn
+    from treadle.training.recorded import Recorded, name_of
 
     target, parts = _target_and_parts(model, rows, as_of)
     frame = rows[parts.search]
-    truth = target.codes(frame[feature_rows.TARGET])
-    numbers, categories = feature_columns(rows)
-    group = digest([scope, learning, as_of, settings, len(frame)])[:12]
-
-    def on_trial(trial: Trial) -> None:
-        print(f"trial {trial.number}: {trial.family} {trial.params} -> {trial.status} {trial.loss if trial.loss is None else round(trial.loss, 5)}")
-        ledger.put("trial", f"{group}-{trial.number:03d}", {"scope": scope, "model": model.name, "group": group, **plain(asdict(trial))})
-
+    state = environment_state()
     if settings:
         tried: Sequence[Candidate] = tuple(
             Candidate(c.family, {k: [v] for k, v in settings["params"].items()}, c.make)
             for c in (model.candidates or (Candidate(settings["family"]),))
             if c.family == settings["family"]
         )
-        trials, folds = 1, parts.folds[-1:]
+        model, parts = replace(model, trials=1, budget=None, split=replace(model.split, nested=0)), replace(parts, folds=parts.folds[-1:])
     else:
-        tried, trials, folds = estimators.candidates(model, target.task, len(frame)), model.trials, parts.folds
+        tried = estimators.candidates(model, target.task, len(frame))
+    group = name_of(scope, learning, as_of, plain(settings), frame, model, [state, threads])
+    on_record = Recorded(group, scope, model.name, ledger, blobs)
     with threadpool_limits(threads):
-        found = search(
-            target.task, frame.select(numbers + categories), truth, folds, numbers, categories, tuple(tried),
-            trials=trials, seed=model.seed, threads=threads, on_trial=on_trial, at_once=model.parallel_trials, each=each,
-        )  # fmt: skip
+        found = learn(model, rows, target, parts, tuple(tried), *feature_columns(rows), threads=threads, on_record=on_record, each=each)
     return {
         "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
-        "validation": found.validation,
+        "validation": found.validation, "losses": found.losses,
         "target": target, "rows": len(frame), "group": group, "split": parts.how,
-        "trained_to": _last(frame), "threads": threads, "environment": environment_state(),
+        "trained_to": _last(frame), "threads": threads, "environment": state,
     }  # fmt: skip
 
 
@@ -194,12 +195,16 @@ def trained_settings(trained: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_model(
-    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, champion: str, model: Model,
-    ledger: Ledger, load_champion: Callable[[], Loaded] | None,
+    rows: pl.DataFrame, trained: dict[str, Any], signature: dict[str, Any], learning: dict[str, Any], as_of: str, champion: str,
+    asked: dict[str, Any], model: Model, ledger: Ledger, load_champion: Callable[[], Loaded] | None,
 ) -> dict[str, Any]:  # fmt: skip
+    from threadpoolctl import threadpool_limits
+
     from treadle.training.evaluate import evaluate
+    from treadle.training.evidence import gather
+    from treadle.training.judging import judge_of
     from treadle.training.search import outputs
-    from treadle.training.split import test_set_name
+    from treadle.training.split import groups_of, test_set_name
 
     target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
     test = rows[parts.test]
@@ -215,20 +220,86 @@ def evaluate_model(
         if loaded.labels == [plain(label) for label in target.labels] and {f.name for f in loaded.features} <= set(test.columns):
             shown["champion"] = loaded.outputs(feature_lists(test, [f.name for f in loaded.features]))
     reads = _count_read(test_set_name(rows, parts), digest([trained["family"], plain(trained["params"]), learning, as_of, trained["rows"]]), ledger)
-    evaluation = evaluate(target.task, truth, shown, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
+    searched = rows[parts.search]
+    judge = replace(
+        judge_of(target.task, model.kind, "", searched, target.codes(searched[feature_rows.TARGET]), None), groups=groups_of(model, test)
+    )
+    judged = {who: judge.full(output) for who, output in shown.items()}
+    evaluation = evaluate(judge.task, truth, judged, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
+    with threadpool_limits(trained["threads"]):
+        more = gather(_case(model, rows, trained, target, parts, truth, shown["model"], numbers, categories))
     return {
         **evaluation,
+        **more,
         "test_reads": reads,
         "split": parts.how,
         "labels": plain(list(target.labels)),
-        "baseline_family": "always the share of each class" if target.labels else "always the mean",
+        "baseline_family": BASELINES.get(judge.task, "always the share of each class"),
     }
 
 
-def reach_verdict(evaluation: dict[str, Any], gates: list[Any], model: Model) -> dict[str, Any]:
+def _case(
+    model: Model, rows: pl.DataFrame, trained: dict[str, Any], target: Any, parts: Any, truth: np.ndarray, output: np.ndarray,
+    numbers: list[str], categories: list[str],
+) -> Any:  # fmt: skip
+    """The trained model and its rows, as the evidence looks at them."""
+    from sklearn.base import clone
+
+    from treadle.training.evidence import Case
+    from treadle.training.search import outputs
+    from treadle.training.split import groups_of
+    from treadle.training.trials import fit
+
+    classes, groups = len(target.labels), groups_of(model, rows[parts.search])
+    frame = rows[parts.search].select(numbers + categories)
+    searched = target.codes(rows[feature_rows.TARGET].gather(parts.search))
+
+    def refit(positions: np.ndarray, weights: np.ndarray | None) -> Callable[[pl.DataFrame], np.ndarray]:
+        if groups is not None:  # a ranking: an estimator that learns from groups takes no weights of single rows
+            ranked = fit(clone(trained["pipeline"]), frame[positions], searched[positions], groups[positions])
+            return lambda asked: outputs(target.task, ranked, asked, classes)
+        more = {} if weights is None else {"model__sample_weight": weights[positions]}
+        fitted = clone(trained["pipeline"]).fit(frame[positions], searched[positions], **more)
+        return lambda asked: outputs(target.task, fitted, asked, classes)
+
+    candidate = next((c for c in model.candidates if c.family == trained["family"] and c.make is not None), None)
+    sent = {i for i in model.inputs if isinstance(i, str)} | {c for i in model.inputs if isinstance(i, Derived) for c in i.columns}
+    known = model.rows.known_time or ""
+    losses = (trained.get("losses") or {}) if target.judged_as == target.task else {}
+    return Case(
+        target.task, rows, parts.search, parts.test, parts.blocks, searched, truth, output, numbers, categories, model.split.method, model.seed,
+        lambda asked: outputs(target.task, trained["pipeline"], asked, classes), refit, trained["pipeline"],
+        candidate.make(**trained["params"]) if candidate is not None and candidate.make is not None else None,
+        [f for v in model.views for f in v.feature_names()], known if known in sent and known != model.rows.event_time else "", model.rows.subject,
+        model.protected, model.invariances, parts.folds, trained["validation"], losses, len(trained["trials"]), thorough=len(trained["trials"]) > 1,
+    )  # fmt: skip
+
+
+def asked_of(model: Model) -> dict[str, Any]:
+    """What the evaluation asks beyond the metrics, as JSON values."""
+    return {
+        "protected": plain(list(model.protected)),
+        "invariances": [i if isinstance(i, str) else getattr(i, "__name__", "invariance") for i in model.invariances],
+    }
+
+
+def about(ws: Workspace, model: Model) -> dict[str, Any]:
+    """What the project says of a model that gates and the card look at, as JSON values."""
+    columns = model.rows.contract.columns if model.rows.contract else {}
+    sent = [c for i in model.inputs for c in (i.columns if isinstance(i, Derived) else (i,))] + [c for v in model.views for c in v.entity]
+    sent += [model.rows.event_time] if model.rows.event_time else []
+    fields = list(dict.fromkeys(sent))
+    return {
+        "owner": ws.project.owner, "goal": ws.project.goal, "description": model.description, "intended_use": model.intended_use,
+        "excluded_use": model.excluded_use, "fields": len(fields), "undeclared": [f for f in fields if f not in columns],
+        "protected": [p.column for p in model.protected],
+    }  # fmt: skip
+
+
+def reach_verdict(evaluation: dict[str, Any], package: dict[str, Any], gates: list[Any], about: dict[str, Any], model: Model) -> dict[str, Any]:
     from treadle.governance.gates import judge
 
-    return judge(model.gates, evaluation).body()
+    return judge(model.gates, {**evaluation, "about": about, "package": package}).body()
 
 
 def make_package(
@@ -271,8 +342,72 @@ def make_package(
             manifest["parity"] = {"rows": len(sample), "largest_difference": difference, "labels_changed": flips}
             if watch is not None:
                 _write_reference(folder, loaded, model, rows[parts.search], test, trained, ws)
-            return {**packages.store(folder, manifest, ws.blobs), "format": format_name, "parity": manifest["parity"], "refused_formats": problems}
+            explanation = _write_explanation(folder, loaded, trained, rows[parts.search].select(numbers + categories), feature_lists(sample, order))
+            stored = packages.store(folder, manifest, ws.blobs)
+            return {
+                **stored, "format": format_name, "parity": manifest["parity"], "refused_formats": problems, "explanation": explanation,
+                "measured": _measured(folder, loaded, feature_lists(sample, order)), "licences": licences(),
+                "bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
+            }  # fmt: skip
     raise Refused(f"The model has no form that serves the same answers: {'; '.join(problems)}", where=f"model {name!r}")
+
+
+def _write_explanation(
+    folder: Path, loaded: Loaded, trained: dict[str, Any], frame: pl.DataFrame, asked: list[list[Any]]
+) -> dict[str, Any] | None:  # fmt: skip
+    """What single answers are taken apart with, written beside the model and checked: the contributions of real rows add up to their answers.
+
+    Returns: what it is and how well it adds up; None for a model that has no exact contributions, or too many terms.
+    """
+    from treadle.assemble import tree_table
+    from treadle.core.canonical import canonical
+    from treadle.serving.contributions import Contributions
+    from treadle.training import explain
+
+    pipeline = trained["pipeline"]
+    some = frame if frame.height <= 20_000 else frame[np.sort(np.random.default_rng(0).choice(frame.height, 20_000, replace=False))]
+    (folder / explain.FILE).write_bytes(canonical({"values": explain.observed(some)}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        matrix = np.asarray(pipeline[:-1].transform(some), dtype=np.float32)
+    terms = explain.linear_terms(pipeline[-1], matrix)
+    if terms is None:
+        ensemble = tree_table(pipeline[-1])
+        terms = None if ensemble is None else explain.tree_terms(ensemble, matrix)
+    if terms is None:
+        return None
+    explain.write(folder, terms)
+    contributions = Contributions(folder, loaded.encoder)
+    rows = loaded.matrix(asked[:50])
+    gap = max(float(np.abs(contributions.answer(row, len(loaded.labels)) - said).max()) for row, said in zip(rows, loaded.outputs(asked[:50])))
+    scale = max(1.0, float(np.abs(loaded.outputs(asked[:50])).max()))
+    if gap > 1e-4 * scale:  # it would explain another answer than the one that is given
+        (folder / explain.TERMS).unlink()
+        return None
+    return {"kind": contributions.kind, "unit": contributions.unit, "largest_gap": gap, "rows": len(rows)}
+
+
+def _measured(folder: Path, loaded: Loaded, asked: list[list[Any]]) -> dict[str, dict[str, float]]:
+    """How long one row takes on this machine, in milliseconds: to answer, and to explain."""
+    from treadle.core.errors import NotFound
+    from treadle.serving.contributions import Contributions
+
+    def times(work: Callable[[int], object], count: int) -> dict[str, float]:
+        work(0)
+        taken = []
+        for i in range(count):
+            begun = time.perf_counter()
+            work(i)
+            taken.append((time.perf_counter() - begun) * 1e3)
+        return {"p50_ms": float(np.percentile(taken, 50)), "p99_ms": float(np.percentile(taken, 99)), "rows": float(count)}
+
+    found = {"answer": times(lambda i: loaded.outputs([asked[i % len(asked)]]), 200)}
+    try:
+        contributions = Contributions(folder, loaded.encoder)
+    except NotFound:
+        return found
+    rows = loaded.matrix(asked[:100])
+    return {**found, "explanation": times(lambda i: contributions.of(rows[i % len(rows)]), 100)}
 
 
 def _write_reference(
@@ -309,7 +444,9 @@ def register(
         "run": run.id if run else "",
         "code": made["code"] or code_of(ws), "environment": environment(trained["environment"], ws.blobs), "threads": trained["threads"],
         "settings": made["settings"], "champion": made["champion"],
-        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal, "allowed": dict(model.allow),
+        "cause": cause, "owner": ws.project.owner, "goal": ws.project.goal, "allowed": dict(model.allow), "by": ws.actor, "about": about(ws, model),
+        "explanation": package.get("explanation"), "measured": package.get("measured"), "bytes": package.get("bytes"),
+        "licences": package.get("licences"),
     }  # fmt: skip
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
     if run:

@@ -17,13 +17,14 @@ from treadle.assemble import Workspace, formats
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso
 from treadle.core.declare.data import Dataset, View
-from treadle.core.declare.model import Model
-from treadle.core.errors import Corrupt, NotFound
+from treadle.core.declare.model import Like, Model
+from treadle.core.errors import Corrupt, NotFound, TreadleError
 from treadle.core.records import Record
 from treadle.data import filesets, promises, quarantine, suppressed, versions
 from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
+from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Outcome, mark_interrupted
 from treadle.registry import packages
 from treadle.registry import versions as registry
@@ -89,38 +90,45 @@ def build(
         steps[f"view:{view.name}"] = view_step(ws, view)
     view_inputs = {f"view_{i}": f"view:{v.name}" for i, v in enumerate(model.views)}
     declared = work.declaration(model)
-    shape = {"inputs": declared["inputs"], "views": declared["views"], "target": model.target, "slices": model.slices}
+    shape = {"inputs": declared["inputs"], "views": declared["views"], "target": model.target, "slices": model.beside}
     time_cut = iso(as_of) if as_of else ""
-    learning = {k: declared[k] for k in ("task", "positive", "candidates", "split", "trials", "parallel_trials", "seed", "target")}
+    learning = {k: declared[k] for k in (
+        "task", "positive", "candidates", "split", "trials", "parallel_trials", "seed", "target", "kind", "metric", "budget", "trial_limit",
+    )}  # fmt: skip
     live = {"model": model}
     sources_of_rows = {"version": f"data:{model.rows.name}", **view_inputs}
     steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     steps["signature"] = Step("signature", work.model_signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
-    makers = [c.make for c in model.candidates if c.make is not None]
-    each = ws.hand_out() if model.parallel_trials > 1 and not settings and ws.executor.apart else None
+    makers = [type(c.make.estimator) if isinstance(c.make, Like) else c.make for c in model.candidates if c.make is not None]
+    each = _each(ws, model) if not settings else None
     steps["train"] = Step(
         "train", work.train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
-        {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}", "each": each}, makers, here=each is not None,
+        {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}", "blobs": ws.blobs, "each": each},
+        makers, here=each is not None,
     )  # fmt: skip
     steps["settings"] = Step("settings", work.trained_settings, {"trained": "train"})
     steps["evaluate"] = Step(
         "evaluate", work.evaluate_model, {"rows": "rows", "trained": "train", "signature": "signature"},
-        {"learning": plain(learning), "as_of": time_cut, "champion": champion["package"]["digest"] if champion else ""},
+        {
+            "learning": plain(learning), "as_of": time_cut, "champion": champion["package"]["digest"] if champion else "",
+            "asked": work.asked_of(model),
+        },
         {**live, "ledger": ws.ledger, "load_champion": partial(load_version, ws, champion) if champion else None},
+        [i for i in model.invariances if callable(i)],
     )  # fmt: skip
-    steps["verdict"] = Step(
-        "verdict",
-        work.reach_verdict,
-        {"evaluation": "evaluate"},
-        {"gates": declared["gates"]},
-        dict(live),
-        [g.function for g in model.gates if g.function],
-    )
     steps["package"] = Step(
         "package", work.make_package, {"rows": "rows", "trained": "train", "signature": "signature"},
         {"learning": plain(learning), "as_of": time_cut, "name": model.name, "watch": plain(work.watch_params(ws, model))},
         {**live, "ws": ws}, holds=lambda package: all(_whole(ws, a) for a in package["files"].values()),
     )  # fmt: skip
+    steps["verdict"] = Step(
+        "verdict",
+        work.reach_verdict,
+        {"evaluation": "evaluate", "package": "package"},
+        {"gates": declared["gates"], "about": work.about(ws, model)},
+        dict(live),
+        [g.function for g in model.gates if g.function],
+    )
     made = {"code": code, "settings": plain(settings) if settings else None, "champion": champion.id if champion else ""}
     steps["register"] = Step(
         "register", work.register,
@@ -129,6 +137,23 @@ def build(
         {"as_of": time_cut}, {**live, "ws": ws, "cause": dict(cause), "made": made}, cached=False,
     )  # fmt: skip
     return list(steps.values())
+
+
+def _each(ws: Workspace, model: Model) -> HandOut | None:
+    """Who tries the settings of a search: other processes where several are tried at once, or where one that takes too long must be stopped."""
+    limit = model.trial_limit
+    if limit is None and model.budget is not None and any(c.make for c in model.candidates):
+        limit = model.budget  # the project's own estimators may never end
+    if limit is not None:
+        return ws.hand_out(limit.total_seconds(), given_up)
+    return ws.hand_out() if model.parallel_trials > 1 and ws.executor.apart else None
+
+
+def given_up(rows: Any, asked: Any, error: TreadleError) -> Any:
+    """What stands for a trial that was stopped, or whose process died."""
+    from treadle.training.trials import Said, Trial
+
+    return Trial(asked.number, asked.candidate.family, dict(asked.params), "failed", None, [], 0.0, error.what, asked.rows), Said()
 
 
 def data_step(ws: Workspace, dataset: Dataset) -> Step:

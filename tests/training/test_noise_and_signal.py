@@ -16,6 +16,7 @@ from treadle.core.declare.model import Model
 from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
 from treadle.governance.gates import Verdict, judge
 from treadle.training.evaluate import evaluate
+from treadle.training.leakage import Looked, suspects
 from treadle.training.search import outputs, search
 from treadle.training.split import split
 from treadle.training.target import target_of
@@ -43,7 +44,9 @@ def verdict_on(columns: dict[str, np.ndarray], target: np.ndarray, model: Model 
             trials=model.trials, seed=0, threads=1,
         )  # fmt: skip
     said = {name: outputs(kind.task, fitted, test.select(*columns), 2) for name, fitted in (("model", found.pipeline), ("baseline", found.baseline))}
-    return judge(model.gates, evaluate(kind.task, kind.codes(test[TARGET]), said, parts.blocks, {}))
+    evaluation = evaluate(kind.task, kind.codes(test[TARGET]), said, parts.blocks, {})
+    leaks = suspects(Looked(kind.task, rows, parts.search, parts.test, kind.codes(rows[TARGET]), numbers, labels, "random"))
+    return judge(model.gates, {**evaluation, "leakage": leaks})
 
 
 def noise(seed: int, n: int = 100) -> Verdict:

@@ -102,6 +102,14 @@ class MemoryLedger:
             found = [p for p in self._points if p.run == run and name in (None, p.name)]
         return sorted(found, key=lambda p: (p.name, p.step))
 
+    def last_points(self, run: str | None = None, name: str | None = None) -> list[Point]:
+        last: dict[tuple[str, str], Point] = {}
+        with self._lock:
+            for p in self._points:
+                if run in (None, p.run) and name in (None, p.name) and ((p.run, p.name) not in last or p.step >= last[p.run, p.name].step):
+                    last[p.run, p.name] = p
+        return [last[key] for key in sorted(last)]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._lock:

@@ -147,6 +147,16 @@ class PostgresLedger:
         )
         return [Point(run, row[0], row[1], row[2], from_micros(row[3])) for row in self._sessions.rows((sql, (run, *values)))]
 
+    def last_points(self, run: str | None = None, name: str | None = None) -> list[Point]:
+        given = [(column, value) for column, value in (("run", run), ("name", name)) if value is not None]
+        which = " AND ".join(f"m.{column} = %s" for column, _ in given)
+        sql = (
+            "SELECT m.run, m.name, p.value, p.step, p.time FROM metrics m CROSS JOIN LATERAL "
+            "(SELECT value, step, time FROM points q WHERE q.metric = m.id ORDER BY q.step DESC, q.id DESC LIMIT 1) p "
+            f"{'WHERE ' + which if which else ''} ORDER BY m.run COLLATE \"C\", m.name COLLATE \"C\""
+        )
+        return [Point(r, n, v, s, from_micros(t)) for r, n, v, s, t in self._sessions.rows((sql, tuple(v for _, v in given)))]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._sessions.mine() as session, session.transaction():

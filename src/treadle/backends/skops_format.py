@@ -19,7 +19,10 @@ from treadle.core.errors import CannotConvert, Corrupt, InvalidRequest, NotFound
 
 FILE = "model.skops"
 LIBRARIES = ("sklearn.", "numpy.", "lightgbm.", "xgboost.")
-PLAIN = ("collections.OrderedDict",)  # LightGBM keeps its parameters in one
+PLAIN = (
+    "collections.OrderedDict",  # LightGBM keeps its parameters in one
+    "treadle.training.detectors.Detector", "treadle.training.detectors.Distance", "treadle.training.detectors.Neighbours",
+)  # fmt: skip
 NEVER = ("numpy.testing.", "numpy.f2py.", "numpy.distutils.")  # parts of numpy that run what they are given
 
 

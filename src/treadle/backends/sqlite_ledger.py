@@ -123,6 +123,17 @@ class SqliteLedger:
         )
         return [Point(run, row[0], math.nan if row[1] is None else row[1], row[2], from_micros(row[3])) for row in rows]
 
+    def last_points(self, run: str | None = None, name: str | None = None) -> list[Point]:
+        which = " AND ".join(f"m.{column} = ?" for column, value in (("run", run), ("name", name)) if value is not None)
+        rows = self._rows(
+            "SELECT m.run, m.name, p.value, p.step, p.time FROM metrics m "
+            "JOIN points p ON p.id = (SELECT q.id FROM points q WHERE q.metric = m.id ORDER BY q.step DESC, q.id DESC LIMIT 1) "
+            f"{'WHERE ' + which if which else ''} ORDER BY m.run, m.name",
+            [value for value in (run, name) if value is not None],
+        )
+        moments: dict[int, str] = {}
+        return [Point(r, n, math.nan if v is None else v, s, _text(t, moments)) for r, n, v, s, t in rows]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._writing():
@@ -151,6 +162,13 @@ class SqliteLedger:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._sessions.mine().rows(sql, values)
+
+
+def _text(time: int, known: dict[int, str]) -> str:
+    found = known.get(time)
+    if found is None:
+        found = known[time] = from_micros(time)
+    return found
 
 
 def _sql(condition: Condition) -> str:

@@ -138,7 +138,7 @@ LIGHTGBM_LINKS: dict[str, Link] = {
     "binary": "sigmoid",
     "cross_entropy": "sigmoid",
     "multiclass": "softmax",
-    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "identity"),  # type: ignore[dict-item]
+    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg"), "identity"),  # type: ignore[dict-item]
     **dict.fromkeys(("poisson", "gamma", "tweedie"), "exp"),  # type: ignore[dict-item]
 }
 

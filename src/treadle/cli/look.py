@@ -58,14 +58,24 @@ def _tree(value: Any, indent: int = 0) -> None:
 @click.command(epilog="Example: treadle models late-arrival --version 2")
 @click.argument("model", default="")
 @click.option("--version", "number", type=int, help="Show this version with its evidence.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict of --version (or the newest) as JUnit XML.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 @click.pass_context
-def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> None:
+def models(ctx: click.Context, model: str, number: int | None, junit: Path | None, json_: bool) -> None:
     """List the versions of the project's models, or show one with its gates."""
     from treadle.registry import versions
 
     ws = show.workspace(ctx)
     chosen = [ws.model(model)] if model or number is not None else list(ws.project.models.values())
+    if junit is not None:
+        from treadle.governance.junit import junit as told
+
+        newest = [versions.get(chosen[0].name, number, ws.ledger)] if number is not None else [
+            v[-1] for v in (versions.all_versions(m.name, ws.ledger) for m in chosen) if v
+        ]  # fmt: skip
+        junit.write_text(told(newest, ws.ledger, ws.clock.now()), encoding="utf-8")
+        show.say(f"verdict of {', '.join(v.id for v in newest) or 'no version'}: {junit}")
+        return
     if number is not None:
         version = versions.get(chosen[0].name, number, ws.ledger)
         if json_:
@@ -81,7 +91,7 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
             gone = f"{version['trained_on_erased']:,} of its rows were of persons erased since ({erased})"
             show.say(f"{gone}; retrain with: treadle run {version['model']}")
         for finding in version["verdict"]["findings"]:
-            show.say(f"  {'passed' if finding['passed'] else 'FAILED'}  {finding['gate']:<15} {finding['reason']}")
+            show.say(f"  {_mark(version, finding, ws)}  {finding['gate']:<15} {finding['reason']}")
         return
     found = [v for m in chosen for v in versions.all_versions(m.name, ws.ledger)]
     if json_:
@@ -104,6 +114,14 @@ def models(ctx: click.Context, model: str, number: int | None, json_: bool) -> N
             for v in found
         ],
     )
+
+
+def _mark(version: Any, finding: Any, ws: Any) -> str:
+    from treadle.registry.conditions import in_force
+
+    if finding["passed"]:
+        return "waits " if finding.get("waits") else "passed"
+    return "waived" if in_force(version, finding["gate"], ws.ledger, ws.clock.now()) else "FAILED"
 
 
 def _metric(evaluation: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,18 +84,23 @@ def _resume(ws: Any, run: str, json_: bool) -> int:
 
 
 @click.command(epilog='Example: treadle approve last approval --reason "checked against the invoices" --resume')
-@click.argument("run", default="", metavar="[RUN]")
+@click.argument("run", default="", metavar="[RUN|MODEL.vN]")
 @click.argument("step", default="", metavar="[STEP]")
-@click.option("--reject", is_flag=True, help="Say no; the run ends with it.")
+@click.option("--reject", is_flag=True, help="Say no; the run ends with it, the version may not answer.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded with your name.")
 @click.option("--resume", "resume_", is_flag=True, help="Go on with the run at once.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def approve(ctx: click.Context, run: str, step: str, reject: bool, reason: str, resume_: bool, json_: bool) -> int:
-    """Answer a run that waits for an approval. Without arguments: list what waits."""
+    """Answer a run that waits for an approval, or a version whose model asks for one. Without arguments: list the runs that wait."""
     from treadle.pipelines import approvals
     from treadle.pipelines.lookup import find_run
 
+    if re.fullmatch(r"[a-z][a-z0-9_-]*\.v\d+", run) and not step:
+        from treadle.cli.evidence import approved
+
+        show.say(approved(show.workspace(ctx), run, reason, reject))
+        return 0
     with show.opened(ctx) as ws:
         record = find_run(run, ws.ledger) if run else None
         if record is None or not step:

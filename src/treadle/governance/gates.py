@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ class Finding:
     passed: bool
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
+    """Nothing speaks against it yet, but people are still to be asked: see `registry.conditions`."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,198 @@ def _every_slice(options: Mapping[str, Any], e: Evaluation) -> Finding:
     )  # fmt: skip
 
 
+def _no_leakage(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    if "leakage" not in e:
+        return _unknown("no_leakage", "leakage was not looked for")
+    found = [f for f in e["leakage"]["found"] if f["kind"] not in options["ignore"] and f["what"] not in options["known"]]
+    if not found:
+        return Finding("no_leakage", True, f"no sign of leakage in {len(e['leakage']['looked_at'])} ways it is known to happen", {"found": []})
+    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+    return Finding("no_leakage", False, f"leakage suspected ({found[0]['kind']}): {found[0]['sentence']}{more}", {"found": found})
+
+
+def _better_than_luck(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    s = e.get("selection")
+    if not s:
+        return Finding("better_than_luck", True, "nothing was chosen among several settings")
+    passed = s["better_by"] > 0 and s["p"] <= options["alpha"]
+    text = (
+        f"{s['loss']} {s['expected']:.4f} ({s['low']:.4f} to {s['high']:.4f}) is to be expected of the best of {s['tried']} settings "
+        f"({s['judged']} judged to the end), "
+        f"{s['seen']:.4f} was seen, always saying the same gives {s['baseline']:.4f}"
+    )
+    return Finding("better_than_luck", passed, text if passed else f"no better than luck in choosing: {text}; p = {s['p']:.2f}", dict(s))
+
+
+def _covered(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    if not e.get("conformal"):
+        return _unknown("covered", "too few validation rows to promise an interval or a set")
+    worst = min(e["conformal"], key=lambda c: c["coverage"] - c["level"])
+    passed = worst["coverage"] >= worst["level"] - options["within"]
+    text = f"what is promised to hold {worst['level']:.0%} of the truths holds {worst['coverage']:.1%} ({worst['low']:.1%} to {worst['high']:.1%})"
+    return Finding("covered", passed, text if passed else f"covers too little: {text}", dict(worst))
+
+
+def _no_weak_slice(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    found = e.get("worst_slices")
+    if found is None:
+        return _unknown("no_weak_slice", "worst slices were not looked for")
+    limit = options["excess"] * (found["scale"] if e["task"] == "regression" else 1.0)
+    bad = [s for s in found["worst"] if s["rows"] >= options["rows"] and s["p"] <= 0.05 and s["excess"] > limit]
+    if not bad:
+        text = f"none of {found['looked_at']:,} parts is worse beyond chance than the model says"
+        return Finding("no_weak_slice", True, text, {"worst": found["worst"][:1]})
+    worst = max(bad, key=lambda s: s["excess"])
+    where = " and ".join(f"{name} {value}" for name, value in worst["where"])
+    return Finding(
+        "no_weak_slice", False,
+        f"weak where {where}: {found['measure']} {worst['excess']:.3f} (at least {worst['low']:.3f}) on {worst['rows']:,} rows, "
+        f"p = {worst['p']:.2g} among {found['looked_at']:,} parts" + (f"; and {len(bad) - 1} more" if len(bad) > 1 else ""),
+        {"slices": bad},
+    )  # fmt: skip
+
+
+def _robust(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    if not e.get("robustness"):
+        return _unknown("robust", "robustness was not measured")
+    worst: list[tuple[float, str, dict[str, Any]]] = []
+    for kind, words in (("noise", "noise of {:.0%} of each number's spread"), ("missing", "{:.0%} of the values missing")):
+        changes = [c for c in e["robustness"]["changes"] if c["change"] == kind]
+        if options[kind] is not None and changes:
+            change = max(changes, key=lambda c: c["amount"])
+            worst.append((change["relative"] - options[kind], words.format(change["amount"]), change))
+    over, words, change = max(worst, key=lambda w: w[0])
+    text = f"{words} changes the loss by {change['relative']:+.1%}"
+    return Finding("robust", over <= 0, text if over <= 0 else f"not robust: {text}, {options[change['change']]:.0%} is allowed", dict(change))
+
+
+def _invariant(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    found = (e.get("robustness") or {}).get("invariances")
+    if not found:
+        return _unknown("invariant", "the model declares no invariances")
+    worst = max(found, key=lambda i: i["moved"])
+    passed = worst["moved"] <= options["at_most"]
+    text = f"{worst['name']}, which must not matter, changes {worst['moved']:.1%} of the answers and {worst['flipped']:.1%} of the labels"
+    return Finding("invariant", passed, text if passed else f"{text}; at most {options['at_most']:.1%} is allowed", dict(worst))
+
+
+def _fair(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    if not e.get("fairness"):
+        return _unknown("fair", "the model declares no protected attributes")
+    judged = [a for a in e["fairness"]["attributes"] if a["judged"] >= 2 and (options["pairs"] or " x " not in a["attribute"])]
+    if not judged:
+        return _unknown("fair", f"no two groups have {e['fairness']['least']} test rows")
+    bad: list[tuple[str, float, Any]] = []
+    near: list[tuple[str, float, Any]] = []
+    for entry in judged:
+        for name, words, limit, least in (
+            ("ratio", "selection rates stand in {:.2f}", options["ratio"], True),
+            ("odds", "true or false positive rates differ by {:.2f}", options["odds"], False),
+            ("gap", "quality differs by {:.2f}", options["gap"], False),
+        ):  # fmt: skip
+            if limit is None or name not in entry or entry[name]["value"] is None:
+                continue
+            measured = entry[name]
+            doubt = measured["high" if least else "low"]
+            doubt = measured["value"] if doubt is None else doubt
+            text = f"{entry['attribute']}: {words.format(measured['value'])} between {' and '.join(entry['between'])} ({_span(measured)})"
+            if (measured["value"] < limit) if least else (measured["value"] > limit):
+                (bad if ((doubt < limit) if least else (doubt > limit)) else near).append((text, limit, entry))
+    evidence = {"attributes": [{k: v for k, v in a.items() if k != "groups"} for a in judged]}
+    if bad:
+        more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return Finding("fair", False, f"unfair beyond doubt: {bad[0][0]}, the limit is {bad[0][1]:g}{more}", evidence)
+    told = f"; perhaps not for {near[0][0]}" if near else ""
+    return Finding("fair", True, f"within the limits for {', '.join(a['attribute'] for a in judged)}{told}", evidence)
+
+
+def _span(measured: Mapping[str, Any]) -> str:
+    return "no interval" if measured["low"] is None else f"95 % interval {measured['low']:.2f} to {measured['high']:.2f}"
+
+
+def _explained(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    terms, found = (e.get("package") or {}).get("explanation"), e.get("importance")
+    if not terms or not found:
+        return _unknown("explained", "this kind of model has no exact contributions" if found else "importance was not measured")
+    stable = found["stability"] >= options["stable"]
+    text = f"contributions add up to the answer within {terms['largest_gap']:.1g}, "
+    text += f"the order of importance agrees by {found['stability']:.2f} between repeats"
+    return Finding("explained", stable, text if stable else f"{text}; {options['stable']:g} is asked for", {**terms, "stability": found["stability"]})
+
+
+def _fast(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    measured = (e.get("package") or {}).get("measured")
+    if not measured:
+        return _unknown("fast", "how fast it answers was not measured")
+    slow = []
+    for name, words, limit in (("answer", "answers", options["milliseconds"]), ("explanation", "explains", options["explanation"])):
+        if name in measured and measured[name]["p99_ms"] > limit:
+            slow.append(f"{words} 99 of 100 rows within {measured[name]['p99_ms']:.1f} ms, {limit:g} is allowed")
+    # What was measured stands in the version; a passed gate says the limits only, so that the same model gets the same verdict.
+    told = f"answers a row within {options['milliseconds']:g} ms"
+    told += f" and explains it within {options['explanation']:g} ms" if "explanation" in measured else ""
+    return Finding("fast", not slow, f"too slow: {'; '.join(slow)}" if slow else f"{told} (99 of 100)", {})
+
+
+def _small(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    size = (e.get("package") or {}).get("bytes")
+    if size is None:
+        return _unknown("small", "the package was not measured")
+    text = f"the package has {size / 1e6:.2f} MB"
+    passed = size <= options["megabytes"] * 1e6
+    return Finding("small", passed, text if passed else f"too large: {text}, {options['megabytes']:g} is allowed", {"bytes": size})
+
+
+def _licensed(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    licences = (e.get("package") or {}).get("licences")
+    if licences is None:
+        return _unknown("licensed", "licences were not read")
+    bad = {name: said for name, said in licences.items() for refused in options["refuse"] if _names(said or "unknown", refused)}
+    if bad:
+        first = next(iter(bad))
+        more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return Finding("licensed", False, f"{first} has the licence {bad[first] or 'unknown'!r}{more}", {"refused": bad})
+    return Finding("licensed", True, f"the licences of {len(licences)} packages are acceptable", {"packages": len(licences)})
+
+
+def _names(licence: str, refused: str) -> bool:
+    """Whole words, so that LGPL is not GPL. 'A OR B' leaves the choice, so that it is refused only when both are."""
+    choices = re.split(r"\s+OR\s+", licence)
+    return all(re.search(rf"(?<![A-Za-z]){re.escape(refused)}(?![A-Za-z])", choice, re.IGNORECASE) for choice in choices)
+
+
+def _signature(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    about = e.get("about")
+    if about is None:
+        return _unknown("signature", "the declaration is not known")
+    missing = about["undeclared"]
+    if missing:
+        return Finding("signature", False, f"the contract does not declare {', '.join(missing)}, which a caller sends", {"undeclared": missing})
+    return Finding("signature", True, f"all {about['fields']} fields a caller sends are declared", {"fields": about["fields"]})
+
+
+def _carded(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    about = e.get("about")
+    if about is None:
+        return _unknown("carded", "the declaration is not known")
+    missing = [words for name, words in (("owner", "an owner"), ("intended_use", "an intended use")) if not about[name].strip()]
+    if not any(s.get("high") is not None for s in e["slices"]):
+        missing.append("metrics on slices" if e["slices"] else "declared slices")
+    if missing:
+        return Finding("carded", False, f"the model card lacks {' and '.join(missing)}", {"missing": missing})
+    return Finding("carded", True, "the card names owner and intended use, and has metrics with intervals on slices", {})
+
+
+def _approved(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    people = int(options["people"])
+    who = "one other person" if people == 1 else f"{people} other people"
+    return Finding("approved", True, f"waits for {who} to approve it", {"people": people}, waits=True)
+
+
+def _unknown(name: str, why: str) -> Finding:
+    return Finding(name, False, f"cannot be judged: {why}", {})
+
+
 def _reads(e: Evaluation) -> int:
     return max(1, int(e.get("test_reads", 1)))
 
@@ -177,4 +372,18 @@ GATES: dict[str, Callable[[Mapping[str, Any], Evaluation], Finding]] = {
     "certain": _certain,
     "calibrated": _calibrated,
     "every_slice": _every_slice,
+    "no_leakage": _no_leakage,
+    "better_than_luck": _better_than_luck,
+    "covered": _covered,
+    "no_weak_slice": _no_weak_slice,
+    "robust": _robust,
+    "invariant": _invariant,
+    "fair": _fair,
+    "explained": _explained,
+    "fast": _fast,
+    "small": _small,
+    "licensed": _licensed,
+    "signature": _signature,
+    "carded": _carded,
+    "approved": _approved,
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from treadle.core.errors import UsageError
+from treadle.core.errors import Cancelled, TreadleError, UsageError
 from treadle.pipelines import results
 from treadle.pipelines.perform import Names, Pickler, Unpickler, cpu, elsewhere
 from treadle.ports.blobs import Blobs
@@ -16,6 +19,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 S = TypeVar("S")
 _LOST = 3
+_TOO_LONG = "treadle: this part of the work took too long"
+_BACKSTOP = 60.0  # seconds more than its limit after which the executor stops a part whose process does not do so itself
 _shared: dict[str, Any] = {}  # of a worker: what the parts of one piece of work share
 
 
@@ -26,8 +31,13 @@ class HandOut:
     >>> each(try_one, rows, settings)                      # doctest: +SKIP
     """
 
-    def __init__(self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None) -> None:
+    def __init__(
+        self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None, *, timeout: float | None = None,
+        instead: Callable[[Any, Any, TreadleError], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`timeout`: seconds one part may take. `instead`: what stands for a part that was stopped or whose worker died: of shared, part, reason."""
         self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources or Resources()
+        self._timeout, self._instead = timeout, instead
         self._stored: tuple[Any, str] | None = None
 
     def __call__(self, function: Callable[[S, A], B], shared: S, parts: Sequence[A]) -> list[B]:
@@ -39,8 +49,11 @@ class HandOut:
             self._stored = (shared, results.store(_Whole(shared), self._blobs)[1])
         lines: list[list[str]] = [[] for _ in parts]
 
+        backstop = None if self._timeout is None else self._timeout + _BACKSTOP
+
         def submit(i: int) -> Any:
-            task = Task(do_part, {"payload": self._packed(function, parts[i]), "names": self._names}, f"part {i}", self._resources)
+            given = {"payload": self._packed(function, parts[i]), "names": self._names, "limit": self._timeout}
+            task = Task(do_part, given, f"part {i}", self._resources, backstop)
             return self._executor.submit(task, log=lines[i].append)
 
         futures = [submit(i) for i in range(len(parts))]
@@ -53,8 +66,14 @@ class HandOut:
                         elsewhere["cpu"] += burned
                         done.append(value)
                         break
-                    except WorkerLost:
-                        if again == _LOST:
+                    except (WorkerLost, Cancelled) as error:
+                        late = any(line.startswith(_TOO_LONG) for line in lines[i])
+                        if self._instead is not None and (late or isinstance(error, Cancelled) or again):
+                            reason = Cancelled(f"It took longer than its limit of {self._timeout:g} s and was stopped.") if late else error
+                            lines[i] = [line for line in lines[i] if not line.startswith(_TOO_LONG)]
+                            done.append(self._instead(shared, parts[i], reason))
+                            break
+                        if again == _LOST or isinstance(error, Cancelled):
                             raise
                         futures[i] = submit(i)
                 for line in lines[i]:
@@ -84,12 +103,31 @@ class _Whole:
         self.value = value
 
 
-def do_part(payload: bytes, names: Names | None) -> tuple[Any, float]:
-    """What a worker runs: the part's value, and the CPU seconds it took."""
+def do_part(payload: bytes, names: Names | None, limit: float | None = None) -> tuple[Any, float]:
+    """What a worker runs: the part's value, and the CPU seconds it took.
+
+    Args:
+        limit: seconds after which the process ends itself. They are counted from when everything is loaded: a part is not to be stopped because its
+            worker was new.
+    """
     function, address, part, blobs = Unpickler(io.BytesIO(payload), names).load()
     if address not in _shared:
         _shared.clear()
         _shared[address] = results.load("pickle", address, blobs).value
+    alarm = threading.Timer(limit, _end) if limit is not None else None
     begun = cpu()
-    value = function(_shared[address], part)
+    try:
+        if alarm is not None:
+            alarm.daemon = True
+            alarm.start()
+        value = function(_shared[address], part)
+    finally:
+        if alarm is not None:
+            alarm.cancel()
     return value, cpu() - begun
+
+
+def _end() -> None:
+    os.write(1, f"\n{_TOO_LONG}\n".encode())
+    time.sleep(0.2)  # until the line has been read
+    os._exit(1)

@@ -71,6 +71,10 @@ class Ledger(Protocol):
         """Points of a run, by name, then step, then order of writing."""
         ...
 
+    def last_points(self, run: str | None = None, name: str | None = None) -> list[Point]:
+        """The last point of each metric (that of the highest step, the last written of it) of a run, or of one name in all runs, or of all."""
+        ...
+
     def verify_chain(self) -> int:
         """Read the whole event log again; returns how many events it has. Raises Corrupt naming the first that is not as it was written."""
         ...

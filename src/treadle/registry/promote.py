@@ -14,7 +14,7 @@ from treadle.core.clock import Clock, iso
 from treadle.core.errors import Conflict, NotFound, Refused
 from treadle.core.records import Link, Record, Ref
 from treadle.ports.ledger import Ledger
-from treadle.registry import versions
+from treadle.registry import conditions, versions
 
 
 def deployment(model: str, ledger: Ledger) -> Record | None:
@@ -24,7 +24,7 @@ def deployment(model: str, ledger: Ledger) -> Record | None:
 
 def first(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str) -> Record:
     """Make a version the first champion. Raises Refused when its evidence is not enough."""
-    _eligible(model, number, ledger)
+    _eligible(model, number, ledger, clock)
     body: dict[str, Any] = {"champion": number, "challenger": None, "stage": "none", "share": 0.0, "since": iso(clock.now()), "previous": []}
     return _change(model, None, body, "deployment.started", {"champion": number}, ledger, actor)
 
@@ -32,7 +32,7 @@ def first(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str) 
 def challenge(model: str, number: int, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
     """Put a version beside the champion, unheard. Raises Conflict when another challenger is there or it is the champion itself."""
     now = _required(model, ledger)
-    _eligible(model, number, ledger)
+    _eligible(model, number, ledger, clock)
     if number == now["champion"]:
         raise Conflict(f"Version {number} of {model!r} is the champion.", hint="Choose another version.")
     if now["challenger"] is not None:
@@ -49,8 +49,9 @@ def canary(model: str, share: float, evidence: dict[str, Any], ledger: Ledger, c
 
 
 def promote(model: str, evidence: dict[str, Any], ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
-    """The challenger becomes champion; the old champion is kept for a rollback."""
+    """The challenger becomes champion; the old champion is kept for a rollback. Raises Refused when its waiver ended meanwhile."""
     now = _with_challenger(model, ledger)
+    _eligible(model, now["challenger"], ledger, clock)
     body = {
         **now.body, "champion": now["challenger"], "challenger": None, "stage": "none", "share": 0.0, "since": iso(clock.now()),
         "previous": [*now["previous"], now["champion"]],
@@ -108,10 +109,14 @@ def _with_challenger(model: str, ledger: Ledger) -> Record:
     return now
 
 
-def _eligible(model: str, number: int, ledger: Ledger) -> None:
+def _eligible(model: str, number: int, ledger: Ledger, clock: Clock) -> None:
+    """Every version that is to answer comes through here: all gates passed or are waived now, and those who must approve it have."""
     version = versions.get(model, number, ledger)
-    if version["status"] == "refused":
+    missing = conditions.missing(version, ledger, clock.now())
+    if missing and version["status"] == "refused":
         raise Refused(
-            f"Version {number} of {model!r} was refused by its gates: {'; '.join(version['verdict']['reasons'])}",
+            f"Version {number} of {model!r} was refused by its gates: {'; '.join(missing)}",
             hint="Only evidence can change that: see `treadle models`.",
         )
+    if missing:
+        raise Refused(f"Version {number} of {model!r} may not answer: {'; '.join(missing)}.", hint=f"See: treadle models {model} --version {number}")

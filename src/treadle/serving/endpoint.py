@@ -86,8 +86,13 @@ class Loaded:
                 found[position] = compute(known)
         return found, missing
 
-    def encoded(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-        """The model's matrix for rows of feature values."""
+    @property
+    def encoder(self) -> list[Mapping[str, Any]]:
+        """How features fill the matrix: the package's encoder."""
+        return list(self.manifest["model"]["encoder"])
+
+    def matrix(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Rows of feature values as the model's float32 matrix."""
         return self._encoder.matrix(rows)
 
     def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:

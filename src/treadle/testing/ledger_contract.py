@@ -286,6 +286,16 @@ class LedgerContract:
         assert ledger.points("r", "auc") == [Point("r", "auc", 0.7, 9, at)]
         assert ledger.points("r", "f1") == ledger.points("nobody") == []
 
+    def test_the_last_point_of_each_metric_is_that_of_its_highest_step(self, ledger: Ledger) -> None:
+        """Of a run, of a name in all runs, or of all; of one step the last written counts."""
+        ledger.log_points([Point("a", "loss", 0.9, 1), Point("a", "loss", 0.5, 7), Point("a", "loss", 0.4, 3), Point("b", "loss", 0.8, 2)])
+        ledger.log_points([Point("a", "auc", math.nan, 0), Point("a", "loss", 0.6, 7)])
+        assert [(p.run, p.name, p.value, p.step) for p in ledger.last_points(name="loss")] == [("a", "loss", 0.6, 7), ("b", "loss", 0.8, 2)]
+        assert [(p.name, p.step) for p in ledger.last_points("a")] == [("auc", 0), ("loss", 7)]
+        assert [(p.run, p.name) for p in ledger.last_points()] == [("a", "auc"), ("a", "loss"), ("b", "loss")]
+        assert [p.step for p in ledger.last_points("a", "loss")] == [7]
+        assert ledger.last_points("nobody") == ledger.last_points(name="f1") == []
+
     def test_points_hold_every_float_and_get_the_present_when_they_name_no_time(self, ledger: Ledger) -> None:
         before = iso(SystemClock().now())
         ledger.log_points([Point("r", "x", value, step) for step, value in enumerate([math.nan, math.inf, -math.inf, 5e-324, 0.1, 3])])

@@ -85,4 +85,5 @@ def _category(linear: bool, task: str) -> Any:
         return OneHotEncoder(handle_unknown="ignore", min_frequency=RAREST_SHARE)
     # A seeded splitter: with a number of folds alone the encoder shuffles by the clock and no run could be repeated.
     folds = KFold if task == "regression" else StratifiedKFold
-    return TargetEncoder(target_type=TARGET_TYPES[task], cv=folds(5, shuffle=True, random_state=0))
+    # Found from the rows where there are several classes: a fold may hold only two of them.
+    return TargetEncoder(target_type="auto" if task == "multiclass" else TARGET_TYPES[task], cv=folds(5, shuffle=True, random_state=0))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.declare.model import Task
-from treadle.training.losses import HIGHER_IS_BETTER, Metric, calibration, metrics, row_loss
+from treadle.training.losses import HIGHER_IS_BETTER, Metric, calibration, loss_name, metrics, row_loss
 
 REPLICATES = 400
 SHUFFLES = 999
@@ -48,7 +48,7 @@ def evaluate(
         "shuffled_labels": shuffled_labels(task, truth, model, seed),
         "slices": _slices(task, truth, model, blocks, slices, seed, least_slice),
     }
-    if task != "regression":
+    if task in ("binary", "multiclass"):
         result["classes"] = np.bincount(truth, minlength=model.shape[1]).tolist()
     if task == "binary":
         error, curve = calibration(truth, model[:, 1])
@@ -94,7 +94,7 @@ def compare(task: Task, truth: np.ndarray, model: np.ndarray, other: np.ndarray,
         "high": float(high),
         "worst": float(worst),
         "p": p,
-        "loss": "absolute error" if task == "regression" else "log loss",
+        "loss": loss_name(task),
     }
 
 

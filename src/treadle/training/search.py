@@ -1,68 +1,31 @@
 """Search: try settings of several families on the search rows only, fold by fold, and fit the best on all of them.
 
-Optuna proposes (TPE, after each family's first setting); a setting is tried once, and given up after a fold in which it is clearly behind the
-best so far. Every trial is reported as it ends.
+What is tried next is said by `proposals`, how a trial goes by `trials`. Every trial is reported as it ends; one that is known already, because the
+search was killed after it, is taken over instead of tried again.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from treadle.core.declare.model import Candidate, Task
-from treadle.core.errors import DataError, TreadleError
-from treadle.training import estimators
-from treadle.training.losses import row_loss
+from treadle.core.declare.model import Candidate, Kind, Task
+from treadle.core.errors import DataError
+from treadle.training import estimators, space
+from treadle.training.judging import judge_of
+from treadle.training.losses import row_loss, suits
+from treadle.training.proposals import Every, Guided, Halving, Proposals
+from treadle.training.trials import OUT_OF_TIME, Asked, Rows, Said, Trial, answers, fit, quiet, try_one
 
-MOST_ROWS = 20_000  # of a fold's training rows while searching; the winner is fitted on all
-HOPELESS = 1.10  # a setting whose loss in a fold is this many times the best's of that fold is given up
+__all__ = ["Found", "Trial", "outputs", "search"]
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting that was tried. `status` is 'done', 'pruned' or 'failed'; `loss` the mean over its folds."""
-
-    number: int
-    family: str
-    params: dict[str, Any]
-    status: str
-    loss: float | None
-    fold_losses: list[float]
-    seconds: float
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What all trials of a search share: the search rows, their targets and folds, and how a pipeline is made of them."""
-
-    task: Task
-    frame: pl.DataFrame
-    truth: np.ndarray
-    folds: list[tuple[np.ndarray, np.ndarray]]
-    numbers: list[str]
-    categories: list[str]
-    seed: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A setting to try. `best`: the losses of the best setting so far, fold by fold, for giving up early."""
-
-    number: int
-    candidate: Candidate
-    params: dict[str, Any]
-    best: list[float]
-
-
-Tried = tuple[Trial, list[tuple[np.ndarray, np.ndarray]]]
+MOST_ROWS = 20_000  # of a fold's training rows while searching without a budget; the winner is fitted on all
+UNTIL_STUCK = 1_000_000  # trials of a budget that says how long, not how many
 
 
 @dataclass
@@ -70,6 +33,8 @@ class Found:
     """The winner, fitted on all search rows, with the trivial baseline fitted on the same rows, and what was tried.
 
     `validation`: for each fold the positions of its validation rows and what the winner's setting, fitted on that fold, said of them.
+    `baseline_losses`: the mean loss of the trivial model in the same folds. `losses`: of each trial that was tried to the end, the positions of
+    each fold's validation rows and their row losses. `spent`: whether a budget ended it.
     """
 
     family: str
@@ -78,6 +43,14 @@ class Found:
     baseline: Any
     trials: list[Trial] = field(default_factory=list)
     validation: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    best: Trial | None = None
+    baseline_losses: list[float] = field(default_factory=list)
+    spent: bool = False
+    losses: dict[int, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+
+
+Known = Callable[[Asked], "tuple[Trial, Said] | None"]
+Each = Callable[[Callable[[Rows, Asked], tuple[Trial, Said]], Rows, list[Asked]], list[tuple[Trial, Said]]]
 
 
 def search(
@@ -94,160 +67,190 @@ def search(
     threads: int,
     on_trial: Callable[[Trial], None] = lambda trial: None,
     at_once: int = 1,
-    each: Callable[[Callable[[Rows, Asked], Tried], Rows, list[Asked]], list[Tried]] | None = None,
+    each: Each | None = None,
+    kind: Kind | None = None,
+    metric: str = "",
+    groups: np.ndarray | None = None,
+    budget: float = 0.0,
+    halve: bool = False,
+    known: Known = lambda asked: None,
+    keep: Callable[[Trial, Said], None] = lambda trial, said: None,
 ) -> Found:
-    """Find the best setting by mean row loss over the folds.
+    """Find the best setting by mean loss over the folds.
 
     Args:
         frame, truth: the search rows and their targets; positions in `folds` refer to them.
-        trials: how many settings to try in all, the baseline not counted.
+        trials: how many settings to try in all, the baseline not counted; with a budget 0 is as many as it allows.
         at_once: how many settings are proposed before the first of them is judged. The same number finds the same model wherever they are tried.
         each: tries some settings, on other machines for example, and returns what came of each in order; one after the other here if not given.
-    Raises: DataError when every setting failed.
+        kind, groups: of a ranking, forecast or anomaly task; the number of each row's group.
+        metric: what the search goes by; the mean loss of a row if empty.
+        budget: seconds that the search and the last fit may take; settings are then judged on few rows first.
+        halve: judge on few rows first without a budget too, as a search with one does.
+        known: what came of a setting in an earlier run of this very search, if it did. `keep` is told what comes of the others.
+    Raises: DataError when every setting failed, or the metric does not suit the task.
     """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*did not converge.*")
-    guided = optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * len(candidates), multivariate=True)
-    blind = optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(sampler=guided)
-    for candidate in candidates:
-        first = {**_first(candidate)}
-        study.enqueue_trial({"family": candidate.family, **{f"{candidate.family}.{k}": v for k, v in first.items()}})
-    by_name = {c.family: c for c in candidates}
-    done: list[Trial] = []
-    tried: set[str] = set()
-    best_by_fold: list[float] = []
-    best: Trial | None = None
-    validation: list[tuple[np.ndarray, np.ndarray]] = []
-    rows = Rows(task, frame, truth, folds, numbers, categories, seed, threads)
-    left, all_of_them, proposals = max(trials, len(candidates)), _exhausted(candidates), 4 * trials + len(candidates)
-    while left > 0 and proposals > 0 and (all_of_them is None or len(tried) < all_of_them):
-        asked: list[tuple[Any, Asked]] = []
-        while len(asked) < min(at_once, left) and proposals > 0 and (all_of_them is None or len(tried) < all_of_them):
-            proposals -= 1
-            proposed = study.ask()
-            family = proposed.suggest_categorical("family", [c.family for c in candidates])
-            params = _suggest(proposed, by_name[family])
-            name = repr((family, sorted(params.items())))
-            if name in tried:  # the same fit again would tell nothing new
-                study.tell(proposed, state=optuna.trial.TrialState.FAIL)
-                study.sampler = blind  # TPE would propose the best one of a short list again and again
-                continue
-            study.sampler = guided
-            tried.add(name)
-            asked.append((proposed, Asked(len(done) + len(asked), Candidate(family, {}, by_name[family].make), params, list(best_by_fold))))
-        wanted = [a for _, a in asked]
-        for (proposed, _), (trial, said) in zip(asked, each(try_one, rows, wanted) if each else (try_one(rows, a) for a in wanted)):
-            if trial.status == "done" and trial.loss is not None:
-                study.tell(proposed, trial.loss)
-                if best is None or best.loss is None or trial.loss < best.loss:
-                    best, best_by_fold, validation = trial, trial.fold_losses, said
-            elif trial.status == "pruned" and trial.fold_losses:
-                study.tell(proposed, float(np.mean(trial.fold_losses)))
-            else:
-                study.tell(proposed, state=optuna.trial.TrialState.FAIL)
+    begun = time.time()
+    judge = judge_of(task, kind, metric, frame, truth, groups)
+    if not suits(judge.task, metric):
+        raise DataError(f"A search of a {judge.task} task cannot go by {metric!r}.", hint="Leave metric= out, or choose another.")
+    halve = halve or bool(budget)
+    if halve and len(folds) > 1 and len(folds[-1][0]) > 1.2 * len(folds[0][0]):
+        folds = folds[::-1]  # a growing past: the newest fold is most like what is to come, and first looks are taken there
+    rows = Rows(task, frame, truth, folds, numbers, categories, seed, threads, judge, kind, 0 if halve else MOST_ROWS)
+    proposals = _proposals(candidates, trials, seed, max(len(t) for t, _ in folds) if halve else 0)
+    state = _State(rows, each, known, keep)
+    left, until = (trials or UNTIL_STUCK) if halve else max(trials, len(candidates)), begun + budget if budget else 0.0
+    spent = False
+    while left > 0 and not spent:
+        size = min(max(at_once, proposals.free()), left)
+        batch = [a for _ in range(size) if (a := proposals.ask(len(state.trials) + state.asked)) is not None and state.note()]
+        if not batch:
+            break
+        last = until - state.last_fit(len(truth)) if until else 0.0
+        for asked, trial in state.judge([replace(a, until=last) for a in batch], at_once):
+            if trial.error == OUT_OF_TIME:
+                spent = True
+                break
             left -= 1
-            done.append(trial)
+            proposals.tell(asked, trial)
+            state.trials.append(trial)
             on_trial(trial)
-    if best is None:
-        reasons = "; ".join(sorted({f"{t.family}: {t.error}" for t in done if t.error}))
-        raise DataError(f"None of the {len(done)} settings could be fitted: {reasons}", hint="Look at the data, or choose other candidates.")
-    winner = estimators.pipeline(by_name[best.family], best.params, task, numbers, categories, seed, threads).fit(frame, truth)
-    trivial = estimators.baseline(task, numbers, categories).fit(frame, truth)
-    return Found(best.family, best.params, winner, trivial, done, validation)
+        state.asked = 0
+        spent = spent or (until > 0 and time.time() > last and state.best is not None)
+    return state.found(candidates, spent)
+
+
+def _proposals(candidates: tuple[Candidate, ...], trials: int, seed: int, halve: int) -> Proposals:
+    count = space.count(candidates)
+    if count is not None and (count <= trials or (halve and not trials)):
+        return Every(candidates)
+    return Halving(candidates, seed, halve) if halve else Guided(candidates, seed, max(trials, len(candidates)))
+
+
+class _State:
+    """What has been tried so far, and the best of it."""
+
+    def __init__(self, rows: Rows, each: Each | None, known: Known, keep: Callable[[Trial, Said], None]) -> None:
+        self.rows, self.each, self.known, self.keep = rows, each, known, keep
+        self.trials: list[Trial] = []
+        self.losses: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self.asked = 0
+        self.best: Trial | None = None
+        self._said = Said()
+        self._asked: Asked | None = None
+
+    def note(self) -> bool:
+        self.asked += 1
+        return True
+
+    def judge(self, batch: list[Asked], at_once: int) -> Iterator[tuple[Asked, Trial]]:
+        """What came of each, as it ends. Of more than are tried at once, each is first judged in one fold, and the best go first: those behind them
+        are then given up early."""
+        waiting = []
+        for asked in batch:
+            old = self.known(asked)
+            if old is None:
+                waiting.append(asked)
+            else:
+                yield asked, self._note(asked, *old)
+        if len(waiting) > max(2, at_once) and len(self.rows.folds) > 1:
+            looks = dict(zip([a.number for a in waiting], (t for t, _ in self._try([replace(a, folds=1, best=[]) for a in waiting]))))
+            for asked in [a for a in waiting if looks[a.number].loss is None]:
+                waiting.remove(asked)
+                self.keep(looks[asked.number], Said())
+                yield asked, self._note(asked, looks[asked.number], Said())
+            waiting.sort(key=lambda a: (looks[a.number].loss, a.number))
+        for start in range(0, len(waiting), at_once):
+            some = waiting[start : start + at_once]
+            if self.best is not None and self.best.status == "done":
+                best = self.said().losses
+                some = [a if a.rows else replace(a, best=best) for a in some]
+            for asked, (trial, said) in zip(some, self._try(some)):
+                if trial.error != OUT_OF_TIME:
+                    self.keep(trial, said)
+                yield asked, self._note(asked, trial, said)
+
+    def _try(self, some: list[Asked]) -> Iterable[tuple[Trial, Said]]:
+        return self.each(try_one, self.rows, some) if self.each is not None else (try_one(self.rows, asked) for asked in some)
+
+    def _note(self, asked: Asked, trial: Trial, said: Said) -> Trial:
+        if trial.status == "done" and said.outputs:
+            self.losses[trial.number] = [(v, self._row_losses(v, o)) for v, o in zip(said.rows, said.outputs)]
+        if self._better(trial):
+            self.best, self._said, self._asked = trial, said, asked
+        return trial
+
+    def _row_losses(self, valid: np.ndarray, output: np.ndarray) -> np.ndarray:
+        judge = self.rows.judge
+        return row_loss(judge.task, self.rows.truth[valid], judge.full(output, valid)).astype(np.float32)
+
+    def _better(self, trial: Trial) -> bool:
+        """Settings judged in all folds and on all rows count before those that were not, and more rows before fewer."""
+        if trial.loss is None or trial.status not in ("done", "small"):
+            return False
+        return self.best is None or _rank(trial) < _rank(self.best)
+
+    def said(self) -> Said:
+        """What the best setting said in each fold; found out again where its trial was taken over."""
+        assert self.best is not None
+        assert self._asked is not None
+        if not self._said.losses:
+            again = Asked(self.best.number, self._asked.candidate, self.best.params, rows=self._asked.rows, folds=self._asked.folds)
+            self._said = try_one(self.rows, again)[1]
+        return self._said
+
+    def last_fit(self, rows: int) -> float:
+        """Seconds that fitting the best on all rows may take, guessed from its trial."""
+        if self.best is None:
+            return 0.0
+        folds = max(1, len(self.best.fold_losses))
+        fitted = self.best.rows or max(len(t) for t, _ in self.rows.folds)
+        return 1.2 * self.best.seconds / folds * max(1.0, rows / fitted)
+
+    def found(self, candidates: tuple[Candidate, ...], spent: bool) -> Found:
+        best, rows = self.best, self.rows
+        if best is None:
+            reasons = "; ".join(sorted({f"{t.family}: {t.error}" for t in self.trials if t.error}))
+            hint = "Look at the data, or choose other candidates."
+            raise DataError(f"None of the {len(self.trials)} settings could be fitted: {reasons}", hint=hint)
+        said = self.said()
+        chosen = next(c for c in candidates if c.family == best.family)
+        winner = estimators.pipeline(chosen, best.params, rows.task, rows.numbers, rows.categories, rows.seed, rows.threads, rows.kind)
+        fit(winner, rows.frame, rows.truth, rows.judge.groups)
+        trivial = estimators.baseline(rows.task, rows.numbers, rows.categories, rows.kind)
+        beaten = []
+        for train, valid in rows.folds[: len(said.losses)]:
+            simple = answers(rows.task, trivial.fit(rows.frame[train], rows.truth[train]), rows.frame[valid], rows.classes)
+            beaten.append(float(rows.judge.losses(rows.truth, simple, valid).mean()))
+        trivial.fit(rows.frame, rows.truth)
+        trials, validation = sorted(self.trials, key=lambda t: t.number), list(zip(said.rows, said.outputs))
+        return Found(best.family, best.params, winner, trivial, trials, validation, best, beaten, spent, self.losses)
+
+
+def _rank(trial: Trial) -> tuple[int, int, float]:
+    assert trial.loss is not None
+    return (trial.status != "done", -(trial.rows or 1 << 60), trial.loss)
+
+
+def taken_over(recorded: dict[str, Any], asked: Asked) -> Trial | None:
+    """The trial of a record (of JSON values), if it is of the setting that is asked for."""
+    same = recorded["family"] == asked.candidate.family and recorded.get("rows", 0) == asked.rows and _alike(recorded["params"], asked)
+    if not same:
+        return None
+    params = {k: asked.params.get(k, v) if k != asked.grow else v for k, v in recorded["params"].items()}
+    return Trial(
+        asked.number, recorded["family"], params, recorded["status"], recorded["loss"], list(recorded["fold_losses"]), recorded["seconds"],
+        recorded["error"], asked.rows,
+    )  # fmt: skip
+
+
+def _alike(params: dict[str, Any], asked: Asked) -> bool:
+    wanted = Candidate("", asked.params).said()[1]
+    return {k: v for k, v in params.items() if k != asked.grow} == {k: v for k, v in wanted.items() if k != asked.grow}
 
 
 def outputs(task: Task, fitted: Any, frame: pl.DataFrame, classes: int) -> np.ndarray:
     """Probabilities (n, classes) or predictions (n, 1) of a fitted pipeline. A class it never saw gets probability 0."""
-    model = fitted[-1]
-    if any(kind.__module__ == "sklearn.ensemble._forest" for kind in type(model).__mro__):
-        model.n_jobs = 1  # several threads add up the trees in the order in which they are done, and every run gives other last digits
-    if task == "regression":
-        return np.asarray(fitted.predict(frame), dtype=np.float64).reshape(-1, 1)
-    known = np.asarray(fitted.predict_proba(frame), dtype=np.float64)
-    if known.shape[1] == classes:
-        return known
-    full = np.zeros((known.shape[0], classes))
-    full[:, np.asarray(fitted.classes_, dtype=int)] = known
-    return full
-
-
-def try_one(rows: Rows, asked: Asked) -> Tried:
-    """Fit a setting fold by fold; returns the trial, and for each fold the positions of its validation rows and what was said of them."""
-    begun = time.perf_counter()
-    losses: list[float] = []
-    said: list[tuple[np.ndarray, np.ndarray]] = []
-    task, folds, candidate, params = rows.task, rows.folds, asked.candidate, asked.params
-    classes = 0 if task == "regression" else int(rows.truth.max()) + 1
-
-    def trial(status: str, loss: float | None, error: str = "") -> Tried:
-        return Trial(asked.number, candidate.family, params, status, loss, losses, time.perf_counter() - begun, error), said
-
-    try:
-        for i, (train, valid) in enumerate(folds):
-            if len(train) > MOST_ROWS:
-                train = np.sort(np.random.default_rng(rows.seed).choice(train, MOST_ROWS, replace=False))
-            made = estimators.pipeline(candidate, params, task, rows.numbers, rows.categories, rows.seed, rows.threads)
-            said.append((valid, outputs(task, made.fit(rows.frame[train], rows.truth[train]), rows.frame[valid], classes)))
-            losses.append(float(row_loss(task, rows.truth[valid], said[-1][1]).mean()))
-            if asked.best and i + 1 < len(folds) and losses[i] > HOPELESS * asked.best[i]:
-                return trial("pruned", None)
-    except (KeyboardInterrupt, TreadleError):
-        raise
-    except Exception as error:  # an estimator may raise anything on some settings; that is a failed trial, not a failed search
-        return trial("failed", None, f"{type(error).__name__}: {str(error)[:300]}")
-    return trial("done", float(np.mean(losses)))
-
-
-def _space(candidate: Candidate) -> Mapping[str, Any]:
-    if candidate.space or candidate.make is not None:
-        return candidate.space
-    return estimators.FAMILIES[candidate.family].space
-
-
-def _first(candidate: Candidate) -> dict[str, Any]:
-    if candidate.space or candidate.make is not None:
-        return {}
-    return dict(estimators.FAMILIES[candidate.family].first)
-
-
-def _suggest(trial: Any, candidate: Candidate) -> dict[str, Any]:
-    params = {}
-    for name, space in _space(candidate).items():
-        key = f"{candidate.family}.{name}"
-        if _is_range(space):
-            low, high, log = space[0], space[1], len(space) == 3 and space[2] == "log"
-            integer = isinstance(low, int) and isinstance(high, int)
-            params[name] = trial.suggest_int(key, low, high, log=log) if integer else trial.suggest_float(key, low, high, log=log)
-        elif isinstance(space, list | tuple):
-            values = list(space)
-            index = values.index(trial.suggest_categorical(key, values)) if all(isinstance(v, str | int | float | bool | None) for v in values) else (
-                trial.suggest_categorical(key, list(range(len(values))))
-            )  # fmt: skip
-            params[name] = values[index]
-        else:
-            params[name] = space
-    return params
-
-
-def _is_range(space: Any) -> bool:
-    """(low, high) or (low, high, 'log'); any other tuple is a list of values."""
-    return (
-        isinstance(space, tuple) and (len(space) == 2 or (len(space) == 3 and space[2] == "log"))
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in space[:2])
-    )  # fmt: skip
-
-
-def _exhausted(candidates: tuple[Candidate, ...]) -> int | None:
-    """How many settings there are in all, if they can be counted."""
-    total = 0
-    for candidate in candidates:
-        size = 1
-        for space in _space(candidate).values():
-            if _is_range(space):
-                return None
-            size *= len(space) if isinstance(space, list | tuple) else 1
-        total += size
-    return total
+    quiet(fitted[-1])
+    return answers(task, fitted, frame, classes)

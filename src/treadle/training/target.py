@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from treadle.core.declare.model import Model, Task
+from treadle.core.declare.model import Kind, Model, Task
 from treadle.core.errors import DataError
 from treadle.features.rows import TARGET
 
@@ -21,6 +21,14 @@ class Target:
 
     task: Task
     labels: tuple[Any, ...] = ()
+    kind: Kind | None = None
+
+    @property
+    def judged_as(self) -> Task:
+        """The task by whose losses and metrics it is judged: a ranking is served as numbers, and judged as a ranking."""
+        if self.kind is None or self.kind.name == "anomaly":
+            return self.task
+        return "quantile" if self.kind.quantile else self.kind.name
 
     def codes(self, values: pl.Series) -> np.ndarray:
         """Values as numbers: class codes (int64) or the numbers themselves (float64). A value never seen before raises DataError."""
@@ -38,7 +46,9 @@ def target_of(model: Model, rows: pl.DataFrame) -> Target:
     values = rows[TARGET].drop_nulls()
     where = f"model {model.name!r} ({model.place})"
     if values.len() == 0:
-        raise DataError(f"The target {model.target!r} has no values.", where=where, hint="Name a column that holds the truth.")
+        anomalies = model.kind is not None and model.kind.name == "anomaly"
+        hint = "Label some rows: without any, nothing about the model can be shown." if anomalies else "Name a column that holds the truth."
+        raise DataError(f"The target {model.target!r} has no values.", where=where, hint=hint)
     distinct = values.unique().sort()
     if distinct.len() < 2:
         raise DataError(f"The target {model.target!r} is constant: it is always {distinct[0]!r}.", where=where, hint="There is nothing to predict.")
@@ -51,7 +61,9 @@ def target_of(model: Model, rows: pl.DataFrame) -> Target:
             raise DataError(f"The target {model.target!r} holds {values.dtype}, not numbers.", where=where, hint="Use task='multiclass'.")
         if not np.isfinite(values.cast(pl.Float64).to_numpy()).all():
             raise DataError(f"The target {model.target!r} holds infinite or not-a-number values.", where=where, hint="Exclude those rows.")
-        return Target("regression")
+        if model.kind is not None and model.kind.name == "ranking" and float(values.min()) < 0:  # type: ignore[arg-type]
+            raise DataError(f"The target {model.target!r} holds a relevance below 0.", where=where, hint="Relevances are 0 (none) and up.")
+        return Target("regression", kind=model.kind)
     if distinct.len() > MOST_CLASSES:
         raise DataError(
             f"The target {model.target!r} has {distinct.len()} different values, more than {MOST_CLASSES} classes.", where=where,
@@ -68,4 +80,4 @@ def target_of(model: Model, rows: pl.DataFrame) -> Target:
         if positive not in labels:
             raise DataError(f"positive={positive!r} is not a value of {model.target!r}.", where=where, hint=f"Its values are {labels}.")
         labels = [next(v for v in labels if v != positive), positive]
-    return Target(task, tuple(labels))
+    return Target(task, tuple(labels), model.kind)

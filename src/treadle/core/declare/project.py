@@ -150,17 +150,24 @@ class Project:
         target: str,
         inputs: Iterable[str | Derived],
         views: Iterable[View] = (),
-        task: m.Task | None = None,
+        task: m.Task | m.Kind | None = None,
         positive: Any = None,
         candidates: str | Iterable[m.Candidate] = AUTO,
         split: m.Split | None = None,
         slices: Iterable[str] = (),
         gates: Iterable[m.Gate] | None = None,
-        trials: int = 12,
+        trials: int | None = None,
         seed: int = 0,
         parallel_trials: int = 1,
         description: str = "",
         allow: Mapping[str, str] | None = None,
+        metric: str = "",
+        budget: str | timedelta | None = None,
+        trial_limit: str | timedelta | None = None,
+        protected: str | m.Protected | Iterable[str | m.Protected] = (),
+        invariances: Iterable[Any] = (),
+        intended_use: str = "",
+        excluded_use: str = "",
     ) -> m.Model:
         """Declare a model.
 
@@ -169,22 +176,34 @@ class Project:
             target: the column to predict; known at the data set's known_time.
             inputs: columns the caller sends, and features derived from them.
             views: features looked up by entity, as they were known at the row's event_time.
-            task: 'binary', 'multiclass' or 'regression'; found from the target if not given.
+            task: 'binary', 'multiclass' or 'regression', found from the target if not given; or tr.ranking(...), tr.forecast(...), tr.anomaly(...).
             positive: the class a binary model gives the probability of; the rarer one if not given.
             candidates: 'auto', or the families to try. A trivial baseline is always among them.
             split: rows kept from every search; by time where the data set has event_time (last fifth), else at random.
             slices: columns whose values are judged one by one.
             gates: evidence required for promotion; a sound set if not given.
-            trials: how many settings the search tries in all.
+            trials: how many settings the search tries in all: 12, or as many as the budget allows.
             parallel_trials: how many of them are tried at once where the executor has room; the search learns from them together, so that
                 another number may find another model, and another executor does not.
             seed: everything random starts from it.
             allow: column to the reason why the model may use it although it is deprecated, protected or personal.
+            metric: what the search goes by: 'roc_auc', 'brier' or 'accuracy', 'rmse'; the mean loss of a row if not given (log loss, absolute error).
+            budget: time the search may take, '2m' for example. It begins with few rows and takes more of them for the better settings.
+            protected: columns of the rows over whose values, and pairs of values, the model must be fair; numbers as tr.bands(...). They need not
+            be inputs. invariances: what must not matter: names of features, whose value is then exchanged between rows, or functions that take the
+            features as a
+                frame and return it changed.
+            intended_use, excluded_use: what the model is for, and what it must not be used for, in words; they stand in its card.
+            trial_limit: time one trial may take. A trial that takes longer is stopped and counts as failed; trials then run in worker processes.
         """
         place = here()
         if not isinstance(rows, Dataset):
             raise ProjectError(f"Model {name!r} has rows={rows!r}.", where=place, hint="Pass what project.dataset(...) returned.")
         inputs, views, slices = (inputs,) if isinstance(inputs, str) else tuple(inputs), tuple(views), names(slices)
+        kind = task if isinstance(task, m.Kind) else None
+        split = split or (m.by_group(kind.group) if kind and kind.group else m.Split("time", 0.2) if rows.event_time else m.at_random())
+        limits = {what: optional_span(value) for what, value in (("budget", budget), ("trial_limit", trial_limit))}
+        _check_search(name, place, kind, split, inputs, trials, limits, metric)
         if not inputs and not views:
             raise ProjectError(f"Model {name!r} has neither inputs nor views.", where=place)
         from_views = {f for v in views for f in v.feature_names()}
@@ -202,16 +221,17 @@ class Project:
             raise ProjectError(f"Model {name!r} uses views, but data set {rows.name!r} declares no event_time.", where=rows.place)
         if not isinstance(parallel_trials, int) or parallel_trials < 1:
             raise ProjectError(f"Model {name!r} has parallel_trials={parallel_trials!r}.", where=place, hint="Give a whole number from 1 on.")
-        if split is not None and split.method == "time" and not rows.event_time:
+        if split.method == "time" and not rows.event_time:
             raise ProjectError(f"Model {name!r} splits by time, but data set {rows.name!r} declares no event_time.", where=place)
         if isinstance(candidates, str) and candidates != AUTO:
             raise ProjectError(f"candidates={candidates!r} is not known.", where=place, hint="Use 'auto' or a list of tr.candidate(...).")
         declared = m.Model(
-            _checked(name, "model", place), rows, target, inputs, views, task, positive,
-            () if isinstance(candidates, str) else tuple(candidates),
-            split or (m.Split("time", 0.2) if rows.event_time else m.at_random()),
-            slices, tuple(default_gates() if gates is None else gates), trials, seed, int(parallel_trials), description, place,
-            dict(allow or {}),
+            _checked(name, "model", place), rows, target, inputs, views, task.base if isinstance(task, m.Kind) else task, positive,
+            () if isinstance(candidates, str) else tuple(candidates), split,
+            slices, tuple(default_gates() if gates is None else gates),
+            trials or (0 if budget is not None else 12), seed, int(parallel_trials), description, place,
+            kind, metric, limits["budget"], limits["trial_limit"], _protected(protected), tuple(invariances), intended_use, excluded_use,
+            allow=dict(allow or {}),
         )  # fmt: skip
         check_policy(declared)
         return _add(self.models, name, declared, "model", place)
@@ -298,9 +318,31 @@ class Project:
             raise ProjectError(f"{model!r} is not a model of project {self.name!r}.", where=place, hint="Pass what project.model(...) returned.")
 
 
+def _protected(given: str | m.Protected | Iterable[str | m.Protected]) -> tuple[m.Protected, ...]:
+    several = (given,) if isinstance(given, str | m.Protected) else tuple(given)
+    return tuple(m.Protected(p) if isinstance(p, str) else p for p in several)
+
+
 def default_gates() -> tuple[m.Gate, ...]:
     """The evidence asked for when a project does not say."""
-    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion(), m.certain())
+    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion(), m.certain(), m.no_leakage())
+
+
+def _check_search(
+    name: str, place: str, kind: m.Kind | None, split: m.Split, inputs: tuple[Any, ...], trials: int | None,
+    limits: Mapping[str, timedelta | None], metric: str,
+) -> None:  # fmt: skip
+    if trials is not None and (not isinstance(trials, int) or trials < 1):
+        raise ProjectError(f"Model {name!r} has trials={trials!r}.", where=place, hint="Give a whole number from 1 on.")
+    for what, value in limits.items():
+        if value is not None and value <= timedelta(0):
+            raise ProjectError(f"Model {name!r} has {what}={value}, which is no time.", where=place, hint="For example '2m'.")
+    if metric and metric not in m.METRICS:
+        raise ProjectError(f"There is no metric {metric!r} to search by.", where=place, hint=f"Use one of {', '.join(m.METRICS)}.")
+    if kind is not None and kind.name == "forecast" and kind.naive not in inputs:
+        raise ProjectError(f"Model {name!r} has no input {kind.naive!r}, its naive forecast.", where=place, hint="Add it to inputs.")
+    if kind is not None and kind.group and split.by != kind.group and split.method != "time":
+        raise ProjectError(f"Model {name!r} ranks within {kind.group!r}, but its split may part a group.", where=place, hint="Use tr.by_group(...).")
 
 
 def _checked(name: str, what: str, place: str) -> str:

