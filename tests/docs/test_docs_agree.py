@@ -78,7 +78,7 @@ def test_every_gate_has_a_section() -> None:
 
 
 def test_every_name_a_project_file_may_use_is_explained() -> None:
-    page = "".join(text(f"docs/how-to/{name}.md") for name in ("declare-a-project", "gates", "schedules", "pipelines"))
+    page = "".join(text(f"docs/how-to/{name}.md") for name in ("declare-a-project", "gates", "search", "fairness", "schedules", "pipelines"))
     for name in treadle.__all__:
         assert f"tr.{name}" in page or name == "__version__", name
 
