@@ -17,6 +17,7 @@ flights = project.dataset(
     key="flight_id",
     event_time="scheduled_departure",
     known_time="landed_at",
+    keep="400d",
     exclude={"cancelled: it never departed": pl.col("cancelled"), "diverted: it has no delay at its destination": pl.col("diverted")},
     contract=tr.Contract(
         columns={
@@ -101,7 +102,7 @@ late = project.model(
     gates=[
         tr.enough_rows(2_000), tr.signal(), tr.beats_baseline(), tr.no_worse_than_champion(margin=0.01), tr.certain(0.15), tr.calibrated(0.12),
         tr.every_slice(at_least=0.6, rows=200), tr.no_leakage(), tr.robust(0.5), tr.explained(), tr.fast(100, explanation=500), tr.small(),
-        tr.licensed(), tr.signature(), tr.carded(),
+        tr.licensed(), tr.signature(), tr.carded(), tr.fair(ratio=None, odds=0.5),
     ],
     trials=9,
 )  # fmt: skip

@@ -198,3 +198,10 @@ def test_constant_empty_and_infinite_columns_raise_nothing() -> None:
     rng = np.random.default_rng(14)
     columns = {"one": np.ones(300), "none": np.full(300, np.nan), "far": np.where(rng.uniform(size=300) < 0.1, np.inf, rng.normal(size=300)), "text": [""] * 300}
     assert suspects(looked(columns, rng.integers(0, 2, 300), "binary"))["found"] == []
+
+
+def test_an_answer_among_ten_thousand_columns_is_found() -> None:
+    rng = np.random.default_rng(15)
+    target = rng.integers(0, 2, 200)
+    columns = {f"f{i}": rng.normal(size=200) for i in range(10_000)} | {"hint": target + rng.normal(0, 0.05, 200)}
+    assert kinds(suspects(looked(columns, target, "binary"))) == {("target", "hint")}

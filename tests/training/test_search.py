@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 
 from treadle.core.declare.model import Candidate, candidate
 from treadle.core.errors import DataError, ProjectError
@@ -183,3 +184,125 @@ def test_a_family_nobody_knows_is_refused_with_those_there_are() -> None:
     auto = project.model("n", rows=rows, target="y", inputs=["a"])
     assert [c.family for c in estimators.candidates(auto, "binary", 100)] == ["logistic", "forest", "boosting", "lightgbm"]
     assert [c.family for c in estimators.candidates(auto, "regression", 10**6)] == ["ridge", "boosting", "lightgbm"]
+
+
+def test_ten_thousand_columns_are_searched() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(120, 10_000))
+    frame = pl.DataFrame({f"c{i}": values[:, i] for i in range(10_000)})
+    truth = (values[:, 0] > 0).astype(np.int64)
+    found = search("binary", frame, truth, folds(120), frame.columns, [], (candidate("logistic", C=[0.01, 1.0]),), trials=2, seed=0, threads=1)
+    assert found.family == "logistic"
+
+
+class Recorder(TransformerMixin, BaseEstimator):
+    """Passes rows on, and remembers which it was fitted on."""
+
+    seen: ClassVar[list[set[float]]] = []
+
+    def fit(self, X: Any, y: Any = None) -> Recorder:
+        Recorder.seen.append(set(np.asarray(X)[:, 0].tolist()))
+        self.fitted_ = True
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_a_transformer_never_sees_the_rows_it_is_judged_on(trials: int) -> None:
+    """In the trials, each fit is on the training rows of one fold; only the winner, at last, is fitted on all search rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    frame = pl.DataFrame({"a": np.arange(90, dtype=float), "b": np.random.default_rng(0).normal(size=90), "c": ["x"] * 90})
+    truth = (np.arange(90) % 2).astype(np.int64)
+    Recorder.seen.clear()
+    recorded = candidate("recorded", make_pipeline(Recorder(), LogisticRegression()), logisticregression__C=[0.1, 1.0, 10.0][:trials])
+    spaced = (frame["a"].to_numpy() - frame["a"].mean()) / frame["a"].std()
+    assert len(set(np.float32(spaced))) == 90
+    find(frame, truth, (recorded,), trials=trials)
+    *during, last = Recorder.seen
+    assert len(during) >= 3
+    assert {len(rows) for rows in during} == {60}  # of 90 rows, those of one of three folds are never among them
+    assert len(last) == 90
+
+
+def test_the_columns_encoder_of_a_fold_is_fitted_on_its_training_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from treadle.training import encoding
+
+    fitted: list[set[float]] = []
+
+    class Watched(encoding.StandardScaler):  # type: ignore[misc, name-defined]
+        def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+            fitted.append(set(np.asarray(X)[:, 0].tolist()))
+            return super().fit(X, y, sample_weight)
+
+    monkeypatch.setattr(encoding, "StandardScaler", Watched)
+    frame = pl.DataFrame({"a": np.arange(90, dtype=float), "b": np.zeros(90), "c": ["x"] * 90})
+    truth = (np.arange(90) % 2).astype(np.int64)
+    cut = folds(90)
+    find(frame, truth, (candidate("logistic", C=[0.1, 1.0]),), trials=2, folds=cut)
+    of_folds = [set(train.astype(float).tolist()) for train, _ in cut]
+    whole = [set(range(90))]  # the winner, and last the baseline, are fitted on all search rows
+    assert fitted == of_folds + whole + of_folds + whole  # once a fold for both settings, then the baseline's
+
+
+@pytest.mark.parametrize("family", ["forest", "extra", "boosting", "lightgbm", "xgboost", "ada", "gradient"])
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_trees_grown_once_for_all_lengths_say_what_trees_grown_for_each_say(family: str, task: Any) -> None:
+    from sklearn import ensemble
+
+    frame, truth = data(200)
+    truth = truth if task == "binary" else frame["a"].to_numpy() + truth
+    kind = "Classifier" if task == "binary" else "Regressor"
+    make = {"ada": getattr(ensemble, f"AdaBoost{kind}"), "gradient": getattr(ensemble, f"GradientBoosting{kind}")}.get(family)
+    name = "max_iter" if family == "boosting" else "n_estimators"
+    alone = {n: find(frame, truth, (candidate(family, make, **{name: [n]}),), task=task, trials=1).trials[0].fold_losses for n in (3, 6, 9)}
+    together = find(frame, truth, (candidate(family, make, **{name: [3, 6, 9]}),), task=task, trials=3)
+    for trial in together.trials:
+        assert trial.fold_losses == pytest.approx(alone[trial.params[name]][: len(trial.fold_losses)], abs=1e-9)
+
+
+def test_a_distribution_of_scipy_is_searched_by_its_quantiles() -> None:
+    from scipy import stats
+
+    frame, truth = data(100)
+    found = find(frame, truth, (candidate("logistic", C=stats.loguniform(0.01, 10)), candidate("forest", n_estimators=stats.randint(2, 6))), trials=10)
+    assert all(0.01 <= t.params["C"] <= 10 for t in found.trials if t.family == "logistic")
+    assert {type(t.params["n_estimators"]) for t in found.trials if t.family == "forest"} == {int}
+    assert len({t.params["C"] for t in found.trials if t.family == "logistic"}) > 1
+
+
+def test_a_search_by_the_auc_finds_the_setting_with_the_largest() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    frame, truth = data()
+    found = find(frame, truth, (candidate("logistic", C=[1e-6, 1.0]), candidate("forest", n_estimators=[5])), trials=3, metric="roc_auc")
+    assert found.best is not None
+    said = [roc_auc_score(truth[rows], output[:, 1]) for rows, output in found.validation]
+    assert found.best.loss == pytest.approx(1 - np.mean(said))
+    with pytest.raises(DataError, match="cannot go by 'roc_auc'"):
+        find(frame, frame["a"].to_numpy(), (candidate("ridge"),), task="regression", trials=1, metric="roc_auc")
+
+
+def test_halving_looks_at_few_rows_first_and_the_same_number_of_trials_finds_the_same_model() -> None:
+    frame, truth = data(6_000)
+    wide = tuple(Candidate(f, dict(estimators.WIDE[f].space)) for f in ("logistic", "lightgbm"))
+    one, two = (find(frame, truth, wide, trials=8, halve=True) for _ in range(2))
+    assert settings_of(one) == settings_of(two)
+    assert (one.family, one.params) == (two.family, two.params)
+    sizes = [t.rows for t in one.trials]
+    assert sizes[0] == sizes[1] == 1333
+    assert 0 in sizes
+    assert one.best is not None
+    assert one.best.rows == 0
+    grown = [t for t in one.trials if t.family == "lightgbm"]
+    assert all(t.params["n_estimators"] < 1500 for t in grown)
+
+
+def test_a_budget_that_is_spent_leaves_a_model() -> None:
+    frame, truth = data(2_000)
+    found = find(frame, truth, (Candidate("logistic", dict(estimators.WIDE["logistic"].space)),), trials=0, budget=1e-6)
+    assert found.spent
+    assert len(found.trials) >= 1

@@ -58,10 +58,11 @@ def _tree(value: Any, indent: int = 0) -> None:
 @click.command(epilog="Example: treadle models late-arrival --version 2")
 @click.argument("model", default="")
 @click.option("--version", "number", type=int, help="Show this version with its evidence.")
+@click.option("--leaderboard", is_flag=True, help="Show what the search of --version (or the newest) tried, best first, and why the winner won.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict of --version (or the newest) as JUnit XML.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 @click.pass_context
-def models(ctx: click.Context, model: str, number: int | None, junit: Path | None, json_: bool) -> None:
+def models(ctx: click.Context, model: str, number: int | None, leaderboard: bool, junit: Path | None, json_: bool) -> None:
     """List the versions of the project's models, or show one with its gates."""
     from treadle.registry import versions
 
@@ -75,6 +76,10 @@ def models(ctx: click.Context, model: str, number: int | None, junit: Path | Non
         ]  # fmt: skip
         junit.write_text(told(newest, ws.ledger, ws.clock.now()), encoding="utf-8")
         show.say(f"verdict of {', '.join(v.id for v in newest) or 'no version'}: {junit}")
+        return
+    if leaderboard:
+        for m in chosen:
+            _leaderboard(ws, m.name, number, json_)
         return
     if number is not None:
         version = versions.get(chosen[0].name, number, ws.ledger)
@@ -114,6 +119,40 @@ def models(ctx: click.Context, model: str, number: int | None, junit: Path | Non
             for v in found
         ],
     )
+
+
+def _leaderboard(ws: Any, name: str, number: int | None, json_: bool) -> None:
+    """The search behind a version, or the newest search of the model: also one whose version was never made."""
+    from treadle.registry import versions
+
+    searches = ws.ledger.find("search", {"scope": f"{ws.project.name}.{name}"}, newest_first=True, limit=1)
+    known = versions.all_versions(name, ws.ledger)
+    if number is not None or known:
+        version = versions.get(name, number, ws.ledger) if number is not None else known[-1]
+        record = ws.ledger.get("search", version["trials"])
+        searches = [record] if record is not None else searches if number is None else []
+    if not searches:
+        show.say(f"No search of {name} is on record. Make one with: treadle run {name}")
+        return
+    search = searches[0]
+    if json_:
+        show.as_json({"id": search.id, **search.body})
+        return
+    show.say(f"{name}: search {search.id}, by {search['loss']}")
+    show.table(
+        ["place", "family", "setting", "status", "loss", "folds", "rows", "seconds"],
+        [
+            (t["place"], t["family"], " ".join(f"{k}={_short(v)}" for k, v in t["params"].items()), t["status"], "" if t["loss"] is None
+             else f"{t['loss']:.5f}", t["folds"], f"{t['rows']:,}" if t["rows"] else "all", f"{t['seconds']:.1f}")
+            for t in search["leaderboard"]
+        ],
+    )  # fmt: skip
+    for sentence in search["explanation"]:
+        show.say(f"  {sentence}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _mark(version: Any, finding: Any, ws: Any) -> str:

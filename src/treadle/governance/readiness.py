@@ -26,10 +26,11 @@ READING = (
     (0.0, "more of a research project than a productionised system"),
     (1.0, "not totally untested, but serious holes are possible"),
     (2.0, "a first pass at productionising, more investment may be needed"),
-    (3.0, "reasonably tested"),
-    (5.0, "strongly tested, fit for critical work"),
+    (3.0, "reasonably tested, more of it could be automated"),
+    (5.0, "strongly tested and watched, fit for critical systems"),
     (7.0, "exceptional"),
 )
+"""Up to which score which words hold."""
 _EVENTS = (
     "parity.checked",
     "deployment.started",
@@ -112,7 +113,7 @@ def readiness(project: Project, model: Model, ledger: Ledger) -> dict[str, Any]:
             }
         )
     score = min(float(s["points"]) for s in sections)
-    reading = next(words for least, words in reversed(READING) if score >= least or least == 0.0)
+    reading = next(words for most, words in READING if score <= most)
     return {
         "model": model.name,
         "version": current.id if current is not None else "",

@@ -23,6 +23,7 @@ from treadle.training.losses import auc
 KINDS = ("target", "not-yet-known", "overlap", "near-duplicates", "group", "time", "preprocessing")
 MOST = 20_000  # rows looked at for one question
 WORK = 4_000_000  # rows times features looked at for single features
+MOST_COLUMNS = 300  # of each kind: beyond it only the likeliest are looked at one by one
 FEW = 40  # rows below which nothing is said of a feature's skill
 TOO_GOOD = 0.75  # skill (0 none, 1 perfect) of a single feature that asks for a second look
 REST = 0.55  # ... which it gets when everything else together has less than this part of it
@@ -94,6 +95,8 @@ def feature_skill(looked: Looked) -> dict[str, float]:
     if len(chosen) < FEW:
         return {}
     truth = looked.truth[chosen]
+    if len(columns) > MOST_COLUMNS:
+        columns = [*_likely(looked, chosen, truth), *looked.categories[:MOST_COLUMNS]]
     half = np.random.default_rng(looked.seed).permutation(len(chosen)) % 2
     found = {}
     for name in columns:
@@ -332,6 +335,23 @@ def scaled_before(looked: Looked) -> list[Suspect]:
 
 def _sample(positions: np.ndarray, seed: int, most: int = MOST) -> np.ndarray:
     return positions if len(positions) <= most else np.sort(np.random.default_rng(seed).choice(positions, most, replace=False))
+
+
+def _likely(looked: Looked, chosen: np.ndarray, truth: np.ndarray) -> list[str]:
+    """Of very many numbers those whose ranks, or gaps, go most with the target: an answer written into a column is among them."""
+    matrix = looked.rows.select(looked.numbers)[chosen].to_numpy()
+    gaps = ~np.isfinite(matrix)
+    ranks = np.where(gaps, -1.0, matrix).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").astype(np.float64)
+    kinds = [truth] if looked.task == "regression" else [(truth == k).astype(np.float64) for k in np.unique(truth)]
+    best = np.zeros(len(looked.numbers))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for target in kinds:
+            centred = (target - target.mean()) / max(float(target.std()), 1e-12)
+            for values in (ranks, gaps.astype(np.float64)):
+                spread = values.std(axis=0)
+                r = np.abs(centred @ (values - values.mean(axis=0))) / len(truth) / np.where(spread > 0, spread, np.inf)
+                best = np.maximum(best, r)
+    return [looked.numbers[i] for i in np.argsort(-best, kind="stable")[:MOST_COLUMNS]]
 
 
 def _coded(values: pl.Series) -> np.ndarray:

@@ -29,7 +29,7 @@ def learn(
     whole = rows[parts.search]
     frame, truth = whole.select(numbers + categories), target.codes(whole[feature_rows.TARGET])
     where = f"model {model.name!r} ({model.place})"
-    _check(frame, numbers, where)
+    _check(rows[np.concatenate([parts.search, parts.test])].select(numbers + categories), numbers, where)
     if not suits(target.judged_as, model.metric):
         raise DataError(f"A {target.judged_as} search cannot go by {model.metric!r}.", where=where, hint="Leave metric= out, or choose another.")
     groups = groups_of(model, whole)

@@ -107,7 +107,7 @@ def search(
         batch = [a for _ in range(size) if (a := proposals.ask(len(state.trials) + state.asked)) is not None and state.note()]
         if not batch:
             break
-        last = until - state.last_fit(len(truth)) if until else 0.0
+        last = until - state.last_fit(len(truth)) if until and state.best is not None else 0.0  # the first one is tried whatever it takes
         for asked, trial in state.judge([replace(a, until=last) for a in batch], at_once):
             if trial.error == OUT_OF_TIME:
                 spent = True
@@ -117,7 +117,7 @@ def search(
             state.trials.append(trial)
             on_trial(trial)
         state.asked = 0
-        spent = spent or (until > 0 and time.time() > last and state.best is not None)
+        spent = spent or (until > 0 and state.best is not None and time.time() > until - state.last_fit(len(truth)))
     return state.found(candidates, spent)
 
 

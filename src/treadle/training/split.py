@@ -61,6 +61,12 @@ def split(model: Model, rows: pl.DataFrame, target: Target, as_of: datetime | No
     seen = np.bincount(codes, minlength=len(target.labels))
     if (seen > 0).sum() < 2:
         raise DataError(f"All rows to search have the same {model.target!r}.", where=f"model {model.name!r}", hint="Choose another split.")
+    if (seen == 0).any():
+        unknown = ", ".join(repr(target.labels[i]) for i in np.flatnonzero(seen == 0)[:5])
+        raise DataError(
+            f"{model.target} = {unknown} is only among the test rows: no model of the other rows can know it.", where=f"model {model.name!r}",
+            hint="Choose a split that has it on both sides, or exclude those rows.",
+        )  # fmt: skip
     if target.task == "binary" and seen.min() < 2:
         raise DataError(
             f"Only one of the {len(codes):,} rows to search has {model.target} = {target.labels[int(seen.argmin())]!r}.",
