@@ -7,6 +7,7 @@ again: what was written is not written twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,20 +21,23 @@ from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import View
 from treadle.core.declare.source import Source
-from treadle.core.errors import NotFound, Refused, UsageError
+from treadle.core.errors import Conflict, NotFound, Refused, UsageError
 from treadle.core.records import Point, Record, Ref
 from treadle.data import sources, suppressed, versions
+from treadle.data.contracts import short
 from treadle.features import latest as latest_values
 from treadle.features.online import packed
+from treadle.monitoring import alarms
 from treadle.pipelines.meaning import meaning
 from treadle.ports.ledger import Ledger
 from treadle.ports.online import Key, Value
 from treadle.registry import packages, promote
 from treadle.registry import versions as registry
-from treadle.turn import data_step, view_step
+from treadle.turn import data_step, in_memory, view_step
 
 KIND = "online_view"
 STREAM = "online_stream"
+FRESHNESS = "online_freshness"  # of each view that was once too old: whether it is, and since when
 CHUNK = 10_000  # values a write: what a reader may wait for
 _EPOCH = parse_time("1970-01-01")
 
@@ -131,7 +135,7 @@ def histories(ws: Workspace, views: Sequence[View]) -> list[tuple[View, pl.DataF
     cause = {"kind": "person", "id": "", "text": "histories of the views"}
     wanted = tuple(f"view:{view.name}" for view in views)
     outcome = ws.runner().run(f"{ws.project.name}.online", list(steps.values()), cause=cause, about=about, until=wanted)
-    return [(view, outcome[f"view:{view.name}"]) for view in views]
+    return [(view, in_memory(view, outcome[f"view:{view.name}"])) for view in views]
 
 
 def definition_of(ws: Workspace, view: View) -> str:
@@ -304,8 +308,8 @@ class Standing:
 
 
 def limit_of(view: View) -> timedelta | None:
-    """How old the newest value of a view may be: its ttl, after which nobody is told it; two steps of the grid for windows."""
-    return view.ttl or (2 * view.every if view.every is not None else None)
+    """How old the newest value of a view may be: what it declares; else its ttl, after which nobody is told it; two steps of the grid for windows."""
+    return view.fresh or view.ttl or (2 * view.every if view.every is not None else None)
 
 
 def standing(ws: Workspace, view: View) -> Standing:
@@ -318,16 +322,44 @@ def standing(ws: Workspace, view: View) -> Standing:
 
 
 def note_stale(ws: Workspace, views: Iterable[View]) -> list[Standing]:
-    """Append the event `features.stale` for each view whose newest value is too old: once for each such value. Returns those views."""
-    stale = [s for s in (standing(ws, view) for view in views) if s.stale]
-    for s in stale:
-        assert s.newest is not None
-        id = f"{s.view}-{int(s.newest.timestamp())}"
-        if ws.ledger.get("online_stale", id) is None:
-            with ws.ledger.transaction():
-                ws.ledger.put("online_stale", id, {"view": s.view, "newest": iso(s.newest), "age": s.age, "limit": s.limit})
-                ws.ledger.append("features.stale", Ref(KIND, s.view), {"newest": iso(s.newest), "age": s.age, "limit": s.limit}, actor=ws.actor)
-    return stale
+    """Record which views' newest values are too old, and which are no longer: an event each time that changes, and one alarm to the view's owner,
+    which ends when the values are fresh again. Returns those that are too old."""
+    looked = [(view, standing(ws, view)) for view in views]
+    for view, s in looked:
+        with suppress(Conflict):  # somebody else is doing just this
+            _note_freshness(ws, view, s)
+    for state in ws.ledger.find(FRESHNESS, {"stale": True}):
+        if state["view"] not in ws.project.views:
+            with suppress(Conflict):
+                _fresh_again(ws, state, "the project declares no such view any more")
+    if alarms.about_data(ws.ledger, ws.clock):
+        alarms.deliver(ws.ledger, ws.notifiers)
+    return [s for _, s in looked if s.stale]
+
+
+def _note_freshness(ws: Workspace, view: View, s: Standing) -> None:
+    state = ws.ledger.get(FRESHNESS, view.name)
+    was = state is not None and bool(state["stale"])
+    if was and state is not None and not s.stale and s.newest is not None:
+        _fresh_again(ws, state, f"the newest value is of {s.newest:%Y-%m-%d %H:%M} UTC" if s.limit else "the view says no longer how old it may be")
+    elif s.stale and s.newest is not None and s.limit is not None:
+        told = {"newest": iso(s.newest), "age": s.age, "limit": s.limit}
+        if was and state is not None and {"newest": state["newest"], "limit": state["limit"]} == {"newest": told["newest"], "limit": s.limit}:
+            return
+        now, limit = iso(ws.clock.now()), short(timedelta(seconds=s.limit))
+        sentence = f"The newest online value of view {view.name!r} is of {s.newest:%Y-%m-%d %H:%M} UTC; it may be {limit} old."
+        body = {"view": view.name, "dataset": view.source.name, "owner": view.owner, "stale": True, "at": now, "sentence": sentence, **told}
+        with ws.ledger.transaction():
+            since = state["since"] if was and state is not None else now
+            ws.ledger.put(FRESHNESS, view.name, {**body, "since": since}, expect=state.version if state else 0)
+            if not was:
+                ws.ledger.append("features.stale", Ref(KIND, view.name), told, actor=ws.actor)
+
+
+def _fresh_again(ws: Workspace, state: Record, why: str) -> None:
+    with ws.ledger.transaction():
+        ws.ledger.put(FRESHNESS, state.id, {**state.body, "stale": False, "at": iso(ws.clock.now()), "sentence": why}, expect=state.version)
+        ws.ledger.append("features.fresh", Ref(KIND, state.id), {"why": why}, actor=ws.actor)
 
 
 def view_of(ws: Workspace, name: str) -> View:
