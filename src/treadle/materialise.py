@@ -23,7 +23,7 @@ from treadle.core.declare.data import View
 from treadle.core.declare.source import Source
 from treadle.core.errors import Conflict, NotFound, Refused, UsageError
 from treadle.core.records import Point, Record, Ref
-from treadle.data import sources, suppressed, versions
+from treadle.data import json_rows, sources, suppressed, versions
 from treadle.data.contracts import short
 from treadle.features import latest as latest_values
 from treadle.features.online import packed
@@ -227,26 +227,40 @@ def _check_layout(ws: Workspace, view: View, instead_of: str) -> None:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of pushed rows: how many came, were set aside by the contract, and brought a newer value."""
+    """What became of pushed rows: how many came, were set aside by the contract, and brought a newer value; `refused`: which were, and why."""
 
     rows: int
     set_aside: int
     written: int
+    refused: tuple[tuple[int, str], ...] = ()
 
 
 def push(ws: Workspace, view: View, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> Pushed:
     """Bring the values of a view forward by rows of its source, before any version of the data set has them.
 
     They go through the same contract and the same definition as those of a version. Pushed twice they change nothing, and a late row does not replace
-    a newer one. Values of windows and functions need more than the new rows: `materialise` computes them from the data set.
-    Raises: UsageError for such a view, DataError when the rows lack a column.
+    a newer one. Values of windows and functions need more than the new rows: `materialise` computes them from the data set. What a dictionary
+    does not name is missing.
+    Raises: UsageError for such a view, DataError when a frame lacks a column.
     """
     _only_latest(view)
     dataset = view.source
-    function: Callable[[], Any] = lambda: rows if isinstance(rows, pl.DataFrame) else [dict(row) for row in rows]  # noqa: E731
     if not len(rows):
         return Pushed(0, 0, 0)
-    return _push(ws, view, sources.extract(replace(dataset, source=Source("rows", function=function)), ws.folder))
+    frame = rows if isinstance(rows, pl.DataFrame) else _frame(view, rows)
+    said = {name: value for name, value in dataset.source.options.items() if name in ("tz", "decimal_comma")}  # times read as in the data set itself
+    found = sources.extract(replace(dataset, source=Source("rows", options=said, function=lambda: frame)), ws.folder)
+    return _push(ws, view, found, name_rows=True)
+
+
+def _frame(view: View, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Dictionaries as rows, with every column that the view and its source need."""
+    dataset = view.source
+    frame = json_rows.frame([dict(row) for row in rows])
+    columns = dataset.contract.columns if dataset.contract else {}
+    needed = dict.fromkeys([*dataset.key, *columns, *filter(None, (dataset.event_time, dataset.known_time)), *view.entity, *view.features])
+    frame = frame.with_columns(pl.col(pl.Null).cast(pl.String)) if frame.width else pl.DataFrame({"": [None] * len(rows)})
+    return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in needed if name not in frame.columns)
 
 
 def follow(ws: Workspace, view: View, tell: Callable[[Pushed], None] = lambda pushed: None) -> Pushed:
@@ -268,7 +282,7 @@ def follow(ws: Workspace, view: View, tell: Callable[[Pushed], None] = lambda pu
             return total
 
 
-def _push(ws: Workspace, view: View, found: sources.Extract) -> Pushed:
+def _push(ws: Workspace, view: View, found: sources.Extract, *, name_rows: bool = False) -> Pushed:
     if not found.frame.height:
         return Pushed(0, 0, 0)
     now = ws.clock.now()
@@ -277,7 +291,20 @@ def _push(ws: Workspace, view: View, found: sources.Extract) -> Pushed:
     values = latest_values.latest(view, passed.good.lazy(), now)
     written = _write(ws, packed(view, values, expire=True))
     note_filled(ws.ledger, view.name, now)
-    return Pushed(found.frame.height, passed.sorted_out.bad.height, written)
+    return Pushed(found.frame.height, passed.sorted_out.bad.height, written, _refused(view, found.frame, passed, now) if name_rows else ())
+
+
+def _refused(view: View, frame: pl.DataFrame, passed: versions.Taken, now: datetime) -> tuple[tuple[int, str], ...]:
+    """Rows that could bring no value, by their number: those that break the contract, that name no entity, or that nobody can know yet."""
+    reasons = dict(zip(passed.bad, passed.sorted_out.bad[:, -1].to_list(), strict=True))
+    known = view.source.known_time or view.source.event_time
+    wrong = [(pl.col(name).is_null(), f"{name} is missing") for name in dict.fromkeys([*view.entity, *([known] if known else [])])]
+    if known:
+        wrong.append((pl.col(known) > now, f"{known} is in the future: it is not known yet"))
+    for condition, reason in wrong:
+        for row in frame.select(condition.fill_null(False).arg_true()).to_series().to_list():
+            reasons.setdefault(row, reason)
+    return tuple(sorted(reasons.items()))
 
 
 def _only_latest(view: View) -> None:

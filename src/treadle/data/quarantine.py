@@ -63,6 +63,7 @@ class SortedOut:
         outdated: ids of decisions whose row the source no longer has.
         again: ISO moment from which the same source gives another answer; '' if none.
         used: ids of the decisions that were applied.
+        rows: for each row of `bad` its number in the frame that was sorted.
     """
 
     good: pl.DataFrame
@@ -73,6 +74,7 @@ class SortedOut:
     outdated: tuple[str, ...] = ()
     again: str = ""
     used: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 def standing(dataset: str, ledger: Ledger) -> list[Decision]:
@@ -132,12 +134,13 @@ def sort_out(
     told = reasons.group_by("row", maintain_order=True).agg(__reason__=pl.col("reason").str.join("; "))
     numbered = frame.with_row_index(_ROW)
     bad = numbered.join(told, left_on=_ROW, right_on="row", how="inner", maintain_order="left")
-    shown = pl.Series([texts.get(row) for row in bad[_ROW].to_list()], dtype=pl.String)
+    numbers = tuple(bad[_ROW].to_list())
+    shown = pl.Series([texts.get(row) for row in numbers], dtype=pl.String)
     bad = bad.with_columns(shown.alias(unread)).select(*frame.columns, unread, pl.col("__reason__").alias(reason_column(frame.columns)))
     good = numbered.join(told, left_on=_ROW, right_on="row", how="anti", maintain_order="left").drop(_ROW) if told.height else frame
     counts = dict(Counter(reasons["reason"].to_list()).most_common())
     outdated = tuple(d.id for d in decisions if d.id not in set(used))
-    return SortedOut(good, bad, counts, fixed, released, outdated, iso(again) if again else "", tuple(used))
+    return SortedOut(good, bad, counts, fixed, released, outdated, iso(again) if again else "", tuple(used), numbers)
 
 
 def apply(
