@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,9 +18,10 @@ from tests.features.test_point_in_time import Message, a_view, asked, messages, 
 
 import treadle as tr
 from treadle.backends.inprocess import InProcessExecutor
-from treadle.core.errors import DataError
+from treadle.core.errors import DataError, ProjectError
+from treadle.features import large
 from treadle.features.history import history, join_all
-from treadle.features.large import Limits, fits, join_files, join_on
+from treadle.features.large import Limits, file_history, fits, join_files, join_on, join_values, size_of
 
 LIMITS = Limits(200_000_000)
 
@@ -93,8 +96,6 @@ def test_data_several_times_the_memory_are_joined_within_it(tmp_path: Path) -> N
     rows, source = big(tmp_path, count, 5_000)
     whole = pl.read_parquet(source).estimated_size() + pl.read_parquet(rows).estimated_size() + count * 8 * 8  # and what comes out
     limit = 120_000_000
-    import os
-
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), str(limit), "24"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -141,8 +142,58 @@ def test_a_feature_named_like_a_column_of_the_rows_is_refused(tmp_path: Path) ->
         join_files([rows], "asked", [(view, [source])], tmp_path / "out.parquet", LIMITS)
 
 
-def test_a_join_says_whether_it_fits() -> None:
-    assert fits(100, 400)
-    assert not fits(101, 400)
-    assert fits(1)
-    assert not fits(10**18)
+def test_a_history_says_whether_it_fits() -> None:
+    latest, windows = views()
+    assert [fits(latest, rows, 400) for rows in (100, 101)] == [True, False]
+    assert [fits(windows, rows, 600) for rows in (100, 101)] == [True, False]  # each row counts in two windows
+    assert size_of(pl.LazyFrame({"x": [1.0, 2.0]})) == 16
+    assert size_of(pl.LazyFrame({"x": pl.zeros(100_000, eager=True)})) == 800_000
+
+
+@settings(max_examples=12)
+@given(messages, questions)
+def test_histories_on_the_disk_say_what_those_in_memory_say(messages: list[Message], rows: list[Any]) -> None:
+    declared = views()
+    wanted = [history(v, table(messages)) for v in declared]
+    expected = join_all(asked(rows), "asked", list(zip(declared, wanted)))
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "_LEAST_ROWS", 1)
+        folder = Path(temporary)
+        source = written(folder, messages, rows, len(rows) // 2)[1]
+        filed = []
+        for view, values in zip(declared, wanted):
+            filed.append((view, folder / f"{view.name}.parquet"))
+            file_history(view, source, filed[-1][1], Limits(1_000, 1, folder / "spill"))
+            counting = values.unique([*view.entity, "__at__"], keep="last", maintain_order=True)
+            assert pl.read_parquet(filed[-1][1]).sort(pl.all()).equals(counting.sort(pl.all()))
+        limits = Limits(100_000_000, 1, folder / "spill")
+        assert join_values(asked(rows), "asked", filed, limits).equals(expected)
+        assert join_values(asked(rows), "asked", [(declared[0], wanted[0]), filed[1]], limits).equals(expected)
+        assert not list((folder / "spill").iterdir())
+
+
+def test_a_function_is_computed_in_parts_only_where_it_keeps_to_one_entity(tmp_path: Path) -> None:
+    def own(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.sort("known").with_columns(total=pl.col("x0").cum_sum().over("who"))
+
+    def of_all(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.sort("known").with_columns(total=pl.col("x0").cum_sum())
+
+    _, source = big(tmp_path, 50_000, 300)
+    facts = tr.Project("p").dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+    good, bad = (tr.Project("p").view(source=facts, entity="who", features=["total"])(f) for f in (own, of_all))
+    file_history(good, [source], tmp_path / "out.parquet", Limits(2_000_000))
+    expected = history(good, pl.read_parquet(source)).unique(["who", "__at__"], keep="last", maintain_order=True)
+    assert pl.read_parquet(tmp_path / "out.parquet").sort("who", "__at__").equals(expected.sort("who", "__at__"))
+    with pytest.raises(ProjectError, match="of_all looks from one entity to another"):
+        file_history(bad, [source], tmp_path / "out.parquet", Limits(2_000_000))
+
+
+def test_what_a_killed_join_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    for pid in (child.pid, os.getpid()):
+        (tmp_path / f"join-{socket.gethostname()}-{pid}-x").mkdir()
+    with large.working_folder(Limits(1, 1, tmp_path)) as folder:
+        assert {p.name.split("-")[-2] for p in tmp_path.iterdir()} == {str(os.getpid())}
+    assert not folder.exists()

@@ -284,6 +284,6 @@ def look_ahead(view: View, source: pl.DataFrame, whole: pl.DataFrame, cuts: int 
             )
 
 
-def feature_kinds(view: View, values: pl.DataFrame) -> Mapping[str, str]:
-    """Feature name to 'number' or 'category'."""
-    return {name: "number" if values.schema[name].is_numeric() or values.schema[name] == pl.Boolean else "category" for name in view.feature_names()}
+def feature_kinds(view: View, types: Mapping[str, pl.DataType]) -> Mapping[str, str]:
+    """Feature name to 'number' or 'category', by the columns of the view's history."""
+    return {name: "number" if types[name].is_numeric() or types[name] == pl.Boolean else "category" for name in view.feature_names()}
