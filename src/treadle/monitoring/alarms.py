@@ -51,8 +51,13 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "about", Ref("model_version", f"{model}.v{version}")))
-        ledger.append("alarm.raised", Ref(KIND, id), {"kind": finding.kind, "sentence": finding.sentence})
+        _raised(record, ledger)
     return record
+
+
+def _raised(record: Record, ledger: Ledger) -> None:
+    # Its sentence may name a value of a row, as an example. It stands in the record, which an erasure can reach; no event can be changed.
+    ledger.append("alarm.raised", Ref(KIND, record.id), {"kind": record["kind"], "severity": record["severity"]})
 
 
 def open_alarms(model: str, ledger: Ledger) -> list[Record]:
@@ -143,7 +148,7 @@ def _data_alarm(
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "about", Ref(state.kind, state.id)))
-        ledger.append("alarm.raised", Ref(KIND, id), {"kind": body["kind"], "sentence": told["sentence"]})
+        _raised(record, ledger)
     return record
 
 
@@ -161,7 +166,7 @@ def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, ac
         closed = ledger.put(
             KIND, record.id, {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now())}, expect=record.version
         )
-        ledger.append("alarm.resolved", Ref(KIND, record.id), {"resolution": resolution}, actor=actor)
+        ledger.append("alarm.resolved", Ref(KIND, record.id), {"kind": record["kind"]}, actor=actor)
     return closed
 
 

@@ -110,7 +110,7 @@ def _told(
         if kind == "alarm.raised":
             about = f" of {alarm['about']}" if alarm["about"] else ""
             return {"at": alarm["raised"], "text": f"{alarm['kind'].replace('_', ' ')}{about}: {alarm['sentence']}"}
-        return {"at": alarm["resolved"] or event.time, "text": str(body.get("resolution", ""))}
+        return {"at": alarm["resolved"] or event.time, "text": str(alarm["resolution"])}
     if event.subject.kind == versions.KIND:
         version = by_version.get(event.subject.id)
         if version is None:
