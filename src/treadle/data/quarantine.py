@@ -24,7 +24,7 @@ from treadle.core.declare.data import Dataset
 from treadle.core.errors import Conflict, DataError, NotFound
 from treadle.core.records import Ref
 from treadle.core.schema import Kind
-from treadle.data import contracts
+from treadle.data import contracts, messages
 from treadle.data.parsing import Unparsed, parse
 from treadle.ports.ledger import Ledger
 
@@ -152,7 +152,8 @@ def apply(
         for column, value in decision.values.items():
             by_column.setdefault(column, []).append((row, value))
     corrected = {(row, column) for column, cells in by_column.items() for row, _ in cells}
-    left = [cell for cell in unparsed if (cell.row, cell.column) not in corrected]
+    # A message that does not read is replaced by what a person says the row is; what it then lacks is another reason.
+    left = [cell for cell in unparsed if (cell.row, cell.column) not in corrected and not (cell.column == messages.WHOLE and cell.row in fixes)]
     changed = []
     for column, cells in by_column.items():
         if column not in frame.columns:
@@ -220,7 +221,7 @@ def check_fix(
     if unknown is not None:
         raise NotFound(f"Data set {dataset.name!r} has no column {unknown!r}.", hint=f"It has: {', '.join(columns[:30])}.")
     frame = pl.DataFrame([{c: quarantined[c] for c in columns}], schema={c: schema[c] for c in columns})
-    cells = [Unparsed(0, c, text, kind_of(c, schema[c], dataset) or "text") for c, text in unread.items()]
+    cells = [Unparsed(0, c, text, kind_of(c, schema.get(c, pl.String()), dataset) or "text") for c, text in unread.items()]
     decision = Decision(dataset.name, "", "", "fix", values)
     fixed, left = apply(frame, dataset, cells, {0: decision})
     reasons = contracts.check(fixed, dataset, left, now)["reason"].to_list()
@@ -307,10 +308,10 @@ def _join_held(frame: pl.DataFrame, unparsed: list[Unparsed], held: pl.DataFrame
     unread = held.columns[-2]
     kept = held.join(frame.select(dataset.key).unique(), on=list(dataset.key), how="anti", maintain_order="left")
     cells = [
-        Unparsed(frame.height + row, column, text, kind_of(column, frame.schema[column], dataset) or "text")
+        Unparsed(frame.height + row, column, text, kind_of(column, frame.schema.get(column, pl.String()), dataset) or "text")
         for row, texts in enumerate(kept[unread].to_list())
         for column, text in json.loads(texts or "{}").items()
-        if column in frame.columns
+        if column in frame.columns or column == messages.WHOLE
     ]
     rows = kept.drop(held.columns[-2:])
     return pl.concat([frame, rows.select(c for c in frame.columns if c in rows.columns)], how="diagonal_relaxed"), [*unparsed, *cells]
