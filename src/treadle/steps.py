@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def given_version(version: dict[str, Any], ws: Workspace) -> dict[str, Any]:
 
 def view_history(version: dict[str, Any], declaration: dict[str, Any], view: View, ws: Workspace) -> pl.DataFrame | Filed:
     """In memory where it fits into this view's share of it, else on the disk. The values are the same; how they are kept is no ingredient."""
-    limits = _limits(ws, len(ws.project.views))
+    limits = _limits(ws, len(ws.project.views) if ws.memory or find_spec("duckdb") else 1)
     scan = ws.tables.scan(version["address"])
     if large.fits(view, large.size_of(scan), limits.memory):
         return histories.history(view, scan.collect())

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.features.test_point_in_time import Message, a_view, asked, messages, 
 
 import treadle as tr
 from treadle.backends.inprocess import InProcessExecutor
-from treadle.core.errors import DataError, ProjectError
+from treadle.core.errors import DataError, ProjectError, UsageError
 from treadle.features import large
 from treadle.features.history import history, join_all
 from treadle.features.large import Limits, file_history, fits, join_files, join_on, join_values, size_of
@@ -197,3 +198,42 @@ def test_what_a_killed_join_left_is_removed_by_the_next(tmp_path: Path) -> None:
     with large.working_folder(Limits(1, 1, tmp_path)) as folder:
         assert {p.name.split("-")[-2] for p in tmp_path.iterdir()} == {str(os.getpid())}
     assert not folder.exists()
+
+
+def test_without_duckdb_it_is_said_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, source = big(tmp_path, 100, 3)
+    monkeypatch.setattr(large, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"view 'v' does not fit into memory, and DuckDB.*treadle\[sql\]"):
+        file_history(views()[0], [source], tmp_path / "out.parquet", LIMITS)
+
+
+def test_a_join_on_the_disk_spills_there(tmp_path: Path) -> None:
+    rows, source = big(tmp_path, 1_000_000, 5_000)
+    code = f"""
+from pathlib import Path
+import polars as pl
+from tests.features.test_large import big_view
+from treadle.features.large import Limits, file_history, join_values
+limits = Limits(64_000_000, 1, Path({str(tmp_path / "spill")!r}))
+file_history(big_view(), [Path({str(source)!r})], Path({str(tmp_path / "history")!r}), limits)
+join_values(pl.read_parquet({str(rows)!r}), "asked", [(big_view(), Path({str(tmp_path / "history")!r}))], limits).write_parquet({str(tmp_path / "out")!r})
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    spilled = 0
+    while child.poll() is None:
+        for path in (tmp_path / "spill").glob("join-*/spill/*.tmp"):
+            try:
+                spilled = max(spilled, path.stat().st_size)
+            except OSError:
+                continue
+        time.sleep(0.005)
+    assert child.returncode == 0
+    assert spilled > 1_000_000
+    expected = join_all(pl.read_parquet(rows), "asked", [(big_view(), history(big_view(), pl.read_parquet(source)))])
+    assert pl.read_parquet(tmp_path / "out").equals(expected)
+
+
+def big_view() -> Any:
+    project = tr.Project("p")
+    facts = project.dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+    return project.view("v", source=facts, entity="who", features=[f"x{i}" for i in range(8)], ttl="30d")

@@ -128,5 +128,5 @@ def test_a_run_within_a_hard_limit_of_memory_spills_and_ends_where_it_would_have
     code, held, nothing, said = run_within(free, 2**40, "8GB")
     assert code == 0, said
     assert nothing == 0
-    assert peak < 450_000_000 < 800_000_000 < held  # libraries and training take about 250 MB of each
+    assert peak < 450_000_000 < 800_000_000 < held  # with hardly any facts it is 300 MB, for libraries and training
     assert made(folder)["rows"] == made(free)["rows"]

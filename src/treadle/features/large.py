@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def file_history(view: View, files: Sequence[Path], out: Path, limits: Limits) -
     It has the rows of `history.history` that can ever be joined, and of each entity in the same order.
     Raises: ProjectError for a function that looks from one entity to another.
     """
+    if find_spec("duckdb") is None:
+        raise UsageError(
+            f"The history of view {view.name!r} does not fit into memory, and DuckDB, which joins it on the disk, is not installed.",
+            where=view.place, hint="Run: pip install 'treadle[sql]'",
+        )  # fmt: skip
     scan = pl.scan_parquet([str(f) for f in files], glob=False)
     _check_function(view, scan.head(_SAMPLE).collect())
     rows = int(scan.select(pl.len()).collect().item())
