@@ -324,6 +324,14 @@ def _run(query: str, out: Path, limits: Limits, folder: Path) -> int:
     return int(copied[0]) if copied else 0
 
 
+def sweep(spill: Path) -> None:
+    """Remove what joins of killed processes of this machine left where they spilled to."""
+    for left in spill.glob(f"join-{_HOST}-*"):
+        pid = left.name.removeprefix(f"join-{_HOST}-").split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def working_folder(limits: Limits) -> _Folder:
     """A folder to work in, on the disk that is spilled to; it is gone afterwards."""
     return _Folder(limits.spill)
@@ -335,10 +343,7 @@ class _Folder:
     def __init__(self, inside: Path | None) -> None:
         if inside is not None:
             inside.mkdir(parents=True, exist_ok=True)
-            for left in inside.glob(f"join-{_HOST}-*"):  # of processes that were killed
-                pid = left.name.removeprefix(f"join-{_HOST}-").split("-")[0]
-                if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-                    shutil.rmtree(left, ignore_errors=True)
+            sweep(inside)
         self._inside = inside
 
     def __enter__(self) -> Path:
