@@ -15,7 +15,7 @@ from treadle.core.clock import Clock, SystemClock
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Serve, Watch
-from treadle.core.declare.pipeline import Pipeline
+from treadle.core.declare.pipeline import Pipeline, size
 from treadle.core.declare.project import Project
 from treadle.core.errors import NotFound, ProjectError, StorageError
 from treadle.pipelines.hand_out import HandOut
@@ -121,6 +121,15 @@ class Workspace:
     def threads(self) -> int:
         """How many threads a training may use."""
         return int(self.settings["threads"]) or max(1, (os.cpu_count() or 1) // 2)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that a step's rows may take, if the settings say so. Raises ProjectError."""
+        given = self.settings["memory"]
+        try:
+            return size(given) if given else None
+        except ProjectError as error:
+            raise ProjectError(error.what, where="the setting 'memory'", hint=error.hint) from None
 
     @cached_property
     def actor(self) -> str:

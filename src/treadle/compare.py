@@ -129,7 +129,7 @@ def _result(a: Record | None, b: Record | None, ws: Workspace) -> str:
                 keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
                 return f"differs in {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
             return f"{_brief(old)} -> {_brief(new)}"
-        if a["codec"] == b["codec"] == "frame":
+        if {a["codec"], b["codec"]} <= {"frame", results.FILE}:
             import polars as pl
 
             old, new = (pl.scan_parquet(ws.blobs.path(s["address"])) for s in (a, b))

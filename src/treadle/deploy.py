@@ -30,7 +30,7 @@ from treadle.registry import conditions, packages, promote, versions
 from treadle.serving.address import free_port, port_free
 from treadle.serving.endpoint import Loaded
 from treadle.serving.requests import micros
-from treadle.turn import turn, view_histories
+from treadle.turn import in_memory, turn, view_histories
 
 ENDPOINT, PARITY = "endpoint", "parity"
 START_SECONDS = 30.0
@@ -147,7 +147,7 @@ def fill_online(ws: Workspace, model: Model, outcome: Outcome, moment: datetime,
     """Make the online store what it was at `moment`, for a replay: what it holds is forgotten."""
     for view in model.views:
         ws.online.clear(view.name)
-    material = Materialiser(ws.online, view_histories(ws, model, outcome))
+    material = Materialiser(ws.online, [(view, in_memory(view, values)) for view, values in view_histories(ws, model, outcome)])
     written = material.fill(moment)
     if model.views:
         tell(f"online store: {written:,} values of {len(model.views)} views as known at {moment:%Y-%m-%d %H:%M} UTC")

@@ -35,6 +35,7 @@ from treadle.core.ids import new_id
 from treadle.core.records import Link, Record, Ref
 from treadle.data import quarantine, suppressed, versions
 from treadle.data.suppressed import KIND
+from treadle.features import large
 from treadle.governance import erasure
 from treadle.governance.erasure import Plan
 from treadle.governance.traces import Marks, files
@@ -254,6 +255,7 @@ class _Erasing:
                         changed += 1
         changed += sum(quarantine.forget(dataset, keys, ledger) for dataset, keys in self._plan.keys.items())
         mended = 0
+        large.sweep(self._ws.settings.home / "spill")
         for path in self._loose_files():
             with suppress(FileNotFoundError):
                 mended += self._marks.in_file(path) and self._mend_file(path)

@@ -29,6 +29,7 @@ from treadle.registry import packages, promote, versions
 from treadle.serving.requests import fields_of, micros
 
 _MOST_VERSIONS = 5  # of a data set, for one sample
+_MOST_STEPS = 10  # from the newest version of a data set back
 _LONGEST = timedelta(hours=1)  # between two looks, where there are predictions
 _EPOCH = parse_time("1970-01-01")
 
@@ -55,38 +56,45 @@ def check(ws: Workspace, model: Model, *, number: int | None = None, rows: int =
 
 
 def restated(ws: Workspace, dataset: str) -> str:
-    """A sentence if the newest version of a data set says something else of rows than the one before, as if it had always been known; else ''.
+    """A sentence if recent versions of a data set say something else of rows than those before them, as if it had always been known; else ''.
 
     What views say of the past is then not what was known. A correction is honest when it brings a later known time.
     """
-    new = data_versions.newest(dataset, ws.ledger)
-    declared = ws.project.datasets.get(dataset)
-    record = ws.ledger.get(data_versions.KIND, new.parent) if new is not None and new.parent and new.changed else None
-    if new is None or record is None or declared is None:
-        return ""
-    old = data_versions.read(record)
-    if not ws.tables.exists(old.address) or not ws.tables.exists(new.address):
-        return ""
-    count = rows_restated(ws.tables.scan(old.address), ws.tables.scan(new.address), declared)
-    if not count:
+    new, declared = data_versions.newest(dataset, ws.ledger), ws.project.datasets.get(dataset)
+    told: list[str] = []
+    for _ in range(_MOST_STEPS):
+        record = ws.ledger.get(data_versions.KIND, new.parent) if new is not None and new.parent else None
+        if new is None or record is None or declared is None:
+            break
+        old = data_versions.read(record)
+        if new.changed and ws.tables.exists(old.address) and ws.tables.exists(new.address):
+            count = rows_restated(ws.tables.scan(old.address), ws.tables.scan(new.address), declared)
+            if count:
+                told.append(f"{count:,} row{'s' if count > 1 else ''} of version {new.number} say something else than in version {old.number}")
+        new = old
+    if not told or declared is None:
         return ""
     return (
-        f"data set {dataset!r}: {count:,} rows of version {new.number} say something else than in version {old.number}, without a later "
-        f"{declared.known_time or declared.event_time or 'time'}: what views say of the time before is not what was known then"
+        f"data set {dataset!r}: {', '.join(told)}, without a later {declared.known_time or declared.event_time or 'time'}: "
+        f"what views say of the time before is not what was known then"
     )
 
 
 def rows_restated(old: pl.LazyFrame, new: pl.LazyFrame, dataset: Dataset) -> int:
-    """How many rows have the same key and known time in both and differ otherwise."""
+    """How many rows have the same key in both, differ otherwise, and are not known later in the new one than in the old."""
     known = dataset.known_time or dataset.event_time
-    columns = [c for c in old.collect_schema().names() if c in new.collect_schema().names()]
-    same = [*dataset.key, *([known] if known and known not in dataset.key else [])]
-    others = [c for c in columns if c not in same]
+    was, now = old.collect_schema(), new.collect_schema()
+    others = [c for c in was.names() if c in now.names() and c not in dataset.key]
     if not others:
         return 0
-    both = old.select(columns).join(new.select(columns), on=same, how="inner", nulls_equal=True, suffix="__new__")
+    # A column whose type has changed says something else where its text does.
+    texts = [pl.col(c).cast(pl.Float64 if was[c].is_numeric() and now[c].is_numeric() else pl.String) for c in others if was[c] != now[c]]
+    pairs = [frame.select(*dataset.key, *others).with_columns(texts) for frame in (old, new)]
+    both = pairs[0].join(pairs[1], on=list(dataset.key), how="inner", nulls_equal=True, suffix="__new__")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__new__")) for c in others)
-    return int(both.filter(differs).select(pl.len()).collect().item())
+    if known in others:
+        differs &= ~(pl.col(f"{known}__new__") > pl.col(known)).fill_null(False)
+    return int(both.filter(differs).select(pl.len()).collect(engine="streaming").item())
 
 
 # ---------------------------------------------------------------------------------------------------------------- in production

@@ -7,6 +7,7 @@ again: what was written is not written twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,20 +21,23 @@ from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import View
 from treadle.core.declare.source import Source
-from treadle.core.errors import NotFound, Refused, UsageError
+from treadle.core.errors import Conflict, NotFound, Refused, UsageError
 from treadle.core.records import Point, Record, Ref
-from treadle.data import sources, suppressed, versions
+from treadle.data import json_rows, sources, suppressed, versions
+from treadle.data.contracts import short
 from treadle.features import latest as latest_values
 from treadle.features.online import packed
+from treadle.monitoring import alarms
 from treadle.pipelines.meaning import meaning
 from treadle.ports.ledger import Ledger
 from treadle.ports.online import Key, Value
 from treadle.registry import packages, promote
 from treadle.registry import versions as registry
-from treadle.turn import data_step, view_step
+from treadle.turn import data_step, in_memory, view_step
 
 KIND = "online_view"
 STREAM = "online_stream"
+FRESHNESS = "online_freshness"  # of each view that was once too old: whether it is, and since when
 CHUNK = 10_000  # values a write: what a reader may wait for
 _EPOCH = parse_time("1970-01-01")
 
@@ -131,7 +135,7 @@ def histories(ws: Workspace, views: Sequence[View]) -> list[tuple[View, pl.DataF
     cause = {"kind": "person", "id": "", "text": "histories of the views"}
     wanted = tuple(f"view:{view.name}" for view in views)
     outcome = ws.runner().run(f"{ws.project.name}.online", list(steps.values()), cause=cause, about=about, until=wanted)
-    return [(view, outcome[f"view:{view.name}"]) for view in views]
+    return [(view, in_memory(view, outcome[f"view:{view.name}"])) for view in views]
 
 
 def definition_of(ws: Workspace, view: View) -> str:
@@ -223,26 +227,40 @@ def _check_layout(ws: Workspace, view: View, instead_of: str) -> None:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of pushed rows: how many came, were set aside by the contract, and brought a newer value."""
+    """What became of pushed rows: how many came, were set aside by the contract, and brought a newer value; `refused`: which were, and why."""
 
     rows: int
     set_aside: int
     written: int
+    refused: tuple[tuple[int, str], ...] = ()
 
 
 def push(ws: Workspace, view: View, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> Pushed:
     """Bring the values of a view forward by rows of its source, before any version of the data set has them.
 
     They go through the same contract and the same definition as those of a version. Pushed twice they change nothing, and a late row does not replace
-    a newer one. Values of windows and functions need more than the new rows: `materialise` computes them from the data set.
-    Raises: UsageError for such a view, DataError when the rows lack a column.
+    a newer one. Values of windows and functions need more than the new rows: `materialise` computes them from the data set. What a dictionary
+    does not name is missing.
+    Raises: UsageError for such a view, DataError when a frame lacks a column.
     """
     _only_latest(view)
     dataset = view.source
-    function: Callable[[], Any] = lambda: rows if isinstance(rows, pl.DataFrame) else [dict(row) for row in rows]  # noqa: E731
     if not len(rows):
         return Pushed(0, 0, 0)
-    return _push(ws, view, sources.extract(replace(dataset, source=Source("rows", function=function)), ws.folder))
+    frame = rows if isinstance(rows, pl.DataFrame) else _frame(view, rows)
+    said = {name: value for name, value in dataset.source.options.items() if name in ("tz", "decimal_comma")}  # times read as in the data set itself
+    found = sources.extract(replace(dataset, source=Source("rows", options=said, function=lambda: frame)), ws.folder)
+    return _push(ws, view, found, name_rows=True)
+
+
+def _frame(view: View, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Dictionaries as rows, with every column that the view and its source need."""
+    dataset = view.source
+    frame = json_rows.frame([dict(row) for row in rows])
+    columns = dataset.contract.columns if dataset.contract else {}
+    needed = dict.fromkeys([*dataset.key, *columns, *filter(None, (dataset.event_time, dataset.known_time)), *view.entity, *view.features])
+    frame = frame.with_columns(pl.col(pl.Null).cast(pl.String)) if frame.width else pl.DataFrame({"": [None] * len(rows)})
+    return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in needed if name not in frame.columns)
 
 
 def follow(ws: Workspace, view: View, tell: Callable[[Pushed], None] = lambda pushed: None) -> Pushed:
@@ -264,7 +282,7 @@ def follow(ws: Workspace, view: View, tell: Callable[[Pushed], None] = lambda pu
             return total
 
 
-def _push(ws: Workspace, view: View, found: sources.Extract) -> Pushed:
+def _push(ws: Workspace, view: View, found: sources.Extract, *, name_rows: bool = False) -> Pushed:
     if not found.frame.height:
         return Pushed(0, 0, 0)
     now = ws.clock.now()
@@ -273,7 +291,20 @@ def _push(ws: Workspace, view: View, found: sources.Extract) -> Pushed:
     values = latest_values.latest(view, passed.good.lazy(), now)
     written = _write(ws, packed(view, values, expire=True))
     note_filled(ws.ledger, view.name, now)
-    return Pushed(found.frame.height, passed.sorted_out.bad.height, written)
+    return Pushed(found.frame.height, passed.sorted_out.bad.height, written, _refused(view, found.frame, passed, now) if name_rows else ())
+
+
+def _refused(view: View, frame: pl.DataFrame, passed: versions.Taken, now: datetime) -> tuple[tuple[int, str], ...]:
+    """Rows that could bring no value, by their number: those that break the contract, that name no entity, or that nobody can know yet."""
+    reasons = dict(zip(passed.bad, passed.sorted_out.bad[:, -1].to_list(), strict=True))
+    known = view.source.known_time or view.source.event_time
+    wrong = [(pl.col(name).is_null(), f"{name} is missing") for name in dict.fromkeys([*view.entity, *([known] if known else [])])]
+    if known:
+        wrong.append((pl.col(known) > now, f"{known} is in the future: it is not known yet"))
+    for condition, reason in wrong:
+        for row in frame.select(condition.fill_null(False).arg_true()).to_series().to_list():
+            reasons.setdefault(row, reason)
+    return tuple(sorted(reasons.items()))
 
 
 def _only_latest(view: View) -> None:
@@ -304,8 +335,8 @@ class Standing:
 
 
 def limit_of(view: View) -> timedelta | None:
-    """How old the newest value of a view may be: its ttl, after which nobody is told it; two steps of the grid for windows."""
-    return view.ttl or (2 * view.every if view.every is not None else None)
+    """How old the newest value of a view may be: what it declares; else its ttl, after which nobody is told it; two steps of the grid for windows."""
+    return view.fresh or view.ttl or (2 * view.every if view.every is not None else None)
 
 
 def standing(ws: Workspace, view: View) -> Standing:
@@ -318,16 +349,44 @@ def standing(ws: Workspace, view: View) -> Standing:
 
 
 def note_stale(ws: Workspace, views: Iterable[View]) -> list[Standing]:
-    """Append the event `features.stale` for each view whose newest value is too old: once for each such value. Returns those views."""
-    stale = [s for s in (standing(ws, view) for view in views) if s.stale]
-    for s in stale:
-        assert s.newest is not None
-        id = f"{s.view}-{int(s.newest.timestamp())}"
-        if ws.ledger.get("online_stale", id) is None:
-            with ws.ledger.transaction():
-                ws.ledger.put("online_stale", id, {"view": s.view, "newest": iso(s.newest), "age": s.age, "limit": s.limit})
-                ws.ledger.append("features.stale", Ref(KIND, s.view), {"newest": iso(s.newest), "age": s.age, "limit": s.limit}, actor=ws.actor)
-    return stale
+    """Record which views' newest values are too old, and which are no longer: an event each time that changes, and one alarm to the view's owner,
+    which ends when the values are fresh again. Returns those that are too old."""
+    looked = [(view, standing(ws, view)) for view in views]
+    for view, s in looked:
+        with suppress(Conflict):  # somebody else is doing just this
+            _note_freshness(ws, view, s)
+    for state in ws.ledger.find(FRESHNESS, {"stale": True}):
+        if state["view"] not in ws.project.views:
+            with suppress(Conflict):
+                _fresh_again(ws, state, "the project declares no such view any more")
+    if alarms.about_data(ws.ledger, ws.clock):
+        alarms.deliver(ws.ledger, ws.notifiers)
+    return [s for _, s in looked if s.stale]
+
+
+def _note_freshness(ws: Workspace, view: View, s: Standing) -> None:
+    state = ws.ledger.get(FRESHNESS, view.name)
+    was = state is not None and bool(state["stale"])
+    if was and state is not None and not s.stale and s.newest is not None:
+        _fresh_again(ws, state, f"the newest value is of {s.newest:%Y-%m-%d %H:%M} UTC" if s.limit else "the view says no longer how old it may be")
+    elif s.stale and s.newest is not None and s.limit is not None:
+        told = {"newest": iso(s.newest), "age": s.age, "limit": s.limit}
+        if was and state is not None and {"newest": state["newest"], "limit": state["limit"]} == {"newest": told["newest"], "limit": s.limit}:
+            return
+        now, limit = iso(ws.clock.now()), short(timedelta(seconds=s.limit))
+        sentence = f"The newest online value of view {view.name!r} is of {s.newest:%Y-%m-%d %H:%M} UTC; it may be {limit} old."
+        body = {"view": view.name, "dataset": view.source.name, "owner": view.owner, "stale": True, "at": now, "sentence": sentence, **told}
+        with ws.ledger.transaction():
+            since = state["since"] if was and state is not None else now
+            ws.ledger.put(FRESHNESS, view.name, {**body, "since": since}, expect=state.version if state else 0)
+            if not was:
+                ws.ledger.append("features.stale", Ref(KIND, view.name), told, actor=ws.actor)
+
+
+def _fresh_again(ws: Workspace, state: Record, why: str) -> None:
+    with ws.ledger.transaction():
+        ws.ledger.put(FRESHNESS, state.id, {**state.body, "stale": False, "at": iso(ws.clock.now()), "sentence": why}, expect=state.version)
+        ws.ledger.append("features.fresh", Ref(KIND, state.id), {"why": why}, actor=ws.actor)
 
 
 def view_of(ws: Workspace, name: str) -> View:

@@ -252,8 +252,8 @@ class Scheduler:
         watch = self.ws.watch_of(model) if model else None
         others = watch.retrain.on if watch is not None and watch.retrain is not None else ()  # the watch answers these
         found: Slots = []
-        for alarm in self.ws.ledger.find(alarms.KIND, {"status": "open", **({"model": model.name} if model else {})}):
-            if alarm["kind"] in trigger.kinds and alarm["kind"] not in others:
+        for alarm in self.ws.ledger.find(alarms.KIND, {"status": "open"}):
+            if alarm["kind"] in trigger.kinds and alarm["kind"] not in others and (model is None or alarms.concerns(alarm, model)):
                 cause = {"kind": alarms.KIND, "id": alarm.id, "text": alarm["sentence"]}
                 run = f"run-{digest([alarms.KIND, alarm.id])[:12]}" if model else ""  # as `reactions` would name it: one retraining for one alarm
                 found.append(plan.new_slot(schedule, alarm.id, "alarm", now, cause, run=run))

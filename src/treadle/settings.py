@@ -25,7 +25,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "host": ("127.0.0.1", "The address an endpoint listens on."),
     "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
     "threads": ("0", "Threads a training may use; 0 takes half the cores (threads that wait for a busy core cost many times what they bring)."),
-    "trigger_token": ("", "What a caller of `POST /triggers/NAME` shows: at least 16 characters; without it the scheduler does not listen."),
+    "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
+    "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
     "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
 }
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.features import Derived
 from treadle.core.declare.model import Candidate, Model
-from treadle.core.errors import CannotConvert, Conflict, Refused
+from treadle.core.errors import CannotConvert, Conflict, DataError, Refused
 from treadle.core.records import Ref
 from treadle.data import schema_changes, suppressed, versions
+from treadle.data.memory import free_memory
 from treadle.features import history as histories
+from treadle.features import large
 from treadle.features import rows as feature_rows
 from treadle.monitoring import alarms
 from treadle.origin import code_of, environment, environment_state, licences
+from treadle.pipelines.results import Filed
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
 from treadle.registry import packages
@@ -42,6 +46,8 @@ PARITY = 1e-5
 BASELINES = {
     "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",
 }  # fmt: skip
+_TRAINING = 3  # how many times a model's rows are in memory while it trains, about: as they are, as matrices, in parts
+_ENOUGH = 64 << 20  # bytes that are not asked about
 
 
 def declaration(model: Model) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def take_version(
     try:
         taken = versions.take(
             dataset, folder, ws.tables, ws.ledger, now=ws.clock.now(), reach=ws.reach, erased=suppressed.known(ws.ledger, ws.settings.home),
-            uses=schema_changes.uses(ws.project, dataset), blobs=ws.blobs,
+            uses=schema_changes.uses(ws.project, dataset), blobs=ws.blobs, memory=ws.memory,
         )  # fmt: skip
     finally:  # a broken promise is told also when it stops the run
         if alarms.about_data(ws.ledger, ws.clock):
@@ -130,16 +136,50 @@ def given_version(version: dict[str, Any], ws: Workspace) -> dict[str, Any]:
     return version
 
 
-def view_history(version: dict[str, Any], declaration: dict[str, Any], view: View, tables: Any) -> pl.DataFrame:
-    return histories.history(view, tables.scan(version["address"]).collect())
+def view_history(version: dict[str, Any], declaration: dict[str, Any], view: View, ws: Workspace) -> pl.DataFrame | Filed:
+    """In memory where it fits into this view's share of it, else on the disk. The values are the same; how they are kept is no ingredient."""
+    limits = _limits(ws, len(ws.project.views) if ws.memory or find_spec("duckdb") else 1)
+    scan = ws.tables.scan(version["address"])
+    if large.fits(view, large.size_of(scan), limits.memory):
+        return histories.history(view, scan.collect())
+
+    with large.working_folder(limits) as folder:
+        large.file_history(view, ws.tables.files(version["address"]), folder / "history.parquet", limits)
+        return Filed(ws.blobs.put(folder / "history.parquet"))
 
 
-def model_rows(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> pl.DataFrame:
+def model_rows(version: dict[str, Any], shape: dict[str, Any], model: Model, ws: Workspace, **views: feature_rows.Values) -> pl.DataFrame:
+    """Training holds these rows in memory, so they are made in memory too; what they are joined with need not fit."""
+    named, scan = _named(model, views), ws.tables.scan(version["address"])
+    _room_to_train(ws, model, scan)
     beside = replace(model, slices=model.beside)
-    return feature_rows.model_rows(beside, tables.scan(version["address"]).collect(), _named(model, views))
+    return feature_rows.model_rows(beside, scan.collect(), named, _limits(ws))
 
 
-def model_signature(version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: pl.DataFrame) -> dict[str, Any]:
+def _limits(ws: Workspace, shares: int = 1) -> large.Limits:
+    """The memory a step's rows may take: what the settings say, or half of what is free, among so many; and where the rest goes to."""
+    free = free_memory()
+    memory = ws.memory or (free // 2 if free is not None else 4_000_000_000)
+    return large.Limits(memory // max(1, shares), ws.threads, ws.settings.home / "spill")
+
+
+def _room_to_train(ws: Workspace, model: Model, rows: pl.LazyFrame) -> None:
+    """Raise DataError when a model's rows do not fit into memory: better a sentence before than a killed process after."""
+    count = int(rows.select(pl.len()).collect().item())
+    width = sum(len(view.feature_names()) for view in model.views) + len(model.inputs)
+    needed = _TRAINING * (large.size_of(rows) + count * width * 8)
+    free = ws.memory or free_memory()
+    if free is not None and needed > free and needed > _ENOUGH:
+        raise DataError(
+            f"Training holds a model's rows in memory: {count:,} rows with {width} features take about {needed / 1e9:.1f} GB, "
+            f"and {free / 1e9:.1f} GB may be taken.", where=f"model {model.name!r} ({model.place})",
+            hint=f"Leave rows of {model.rows.name!r} out with `exclude`, or allow more with the setting 'memory' on a larger machine.",
+        )  # fmt: skip
+
+
+def model_signature(
+    version: dict[str, Any], shape: dict[str, Any], model: Model, tables: Any, **views: feature_rows.Values
+) -> dict[str, Any]:
     request, features = feature_rows.signature(model, tables.scan(version["address"]).head(1).collect(), _named(model, views))
     return {
         "request": [{k: v for k, v in plain(f).items() if k != "="} for f in request],
@@ -149,7 +189,7 @@ def model_signature(version: dict[str, Any], shape: dict[str, Any], model: Model
     }
 
 
-def _named(model: Model, views: Mapping[str, pl.DataFrame]) -> list[tuple[View, pl.DataFrame]]:
+def _named(model: Model, views: Mapping[str, feature_rows.Values]) -> list[tuple[View, feature_rows.Values]]:
     return [(view, views[f"view_{i}"]) for i, view in enumerate(model.views)]
 
 

@@ -18,9 +18,13 @@ from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Like, Model
-from treadle.core.errors import Corrupt, NotFound, TreadleError
+from treadle.core.errors import Corrupt, DataError, NotFound, TreadleError
 from treadle.core.records import Record
 from treadle.data import filesets, promises, quarantine, suppressed, versions
+from treadle.data.memory import free_memory
+from treadle.features.history import AT
+from treadle.features.large import size_of
+from treadle.features.rows import Values
 from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
@@ -97,7 +101,7 @@ def build(
     )}  # fmt: skip
     live = {"model": model}
     sources_of_rows = {"version": f"data:{model.rows.name}", **view_inputs}
-    steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
+    steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "ws": ws})
     steps["signature"] = Step("signature", work.model_signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     makers = [type(c.make.estimator) if isinstance(c.make, Like) else c.make for c in model.candidates if c.make is not None]
     each = _each(ws, model) if not settings else None
@@ -209,13 +213,27 @@ def view_step(ws: Workspace, view: View) -> Step:
     """The step that computes a view's history."""
     return Step(
         f"view:{view.name}", work.view_history, {"version": f"data:{view.source.name}"}, {"declaration": work.declared_view(view)},
-        {"view": view, "tables": ws.tables}, [view.function] if view.function else [],
+        {"view": view, "ws": ws}, [view.function] if view.function else [],
     )  # fmt: skip
 
 
-def view_histories(ws: Workspace, model: Model, outcome: Outcome) -> list[tuple[View, pl.DataFrame]]:
-    """The histories of a model's views from a finished turn."""
+def view_histories(ws: Workspace, model: Model, outcome: Outcome) -> list[tuple[View, Values]]:
+    """The histories of a model's views from a finished turn; of those that did not fit into memory the files."""
     return [(view, outcome[f"view:{view.name}"]) for view in model.views]
+
+
+def in_memory(view: View, values: Values) -> pl.DataFrame:
+    """A whole history as a frame, by time. Raises DataError when it does not fit."""
+    if isinstance(values, pl.DataFrame):
+        return values
+    scan = pl.scan_parquet(values, glob=False)
+    needed, free = 3 * size_of(scan), free_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"The whole history of view {view.name!r} takes about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free.",
+            where=view.place, hint="Do this on a larger machine, or with a source of fewer rows.",
+        )  # fmt: skip
+    return scan.collect().sort(AT, maintain_order=True)
 
 
 def load_version(ws: Workspace, record: Record) -> Loaded:

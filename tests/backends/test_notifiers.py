@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -83,3 +84,20 @@ def test_a_webhook_that_does_not_answer_in_time_is_unavailable() -> None:
 def test_only_http_addresses_are_taken(url: str) -> None:
     with pytest.raises(UsageError):
         WebhookNotifier(url)
+
+
+def test_a_server_that_says_back_what_it_was_sent_puts_nothing_of_it_into_the_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def echo() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(connection.recv(65536))
+
+        thread = threading.Thread(target=echo)
+        thread.start()
+        with pytest.raises(Unavailable, match="it does not speak HTTP") as failed:
+            WebhookNotifier(f"http://127.0.0.1:{listening.getsockname()[1]}/hooks/secret").send(Message("alarm-1", "title", "Berta"))
+        thread.join()
+    assert "secret" not in str(failed.value)
+    assert "Berta" not in str(failed.value)

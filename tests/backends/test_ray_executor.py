@@ -19,18 +19,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+import treadle as tr
 from treadle.backends.catalog import open_backend
 from treadle.backends.file_blobs import FileBlobs
 from treadle.backends.ray_executor import RayExecutor
 from treadle.backends.sqlite_ledger import SqliteLedger
 from treadle.core.clock import SystemClock
 from treadle.core.errors import Unavailable, UsageError
+from treadle.features.history import history, join_all
+from treadle.features.large import Limits, join_on
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Runner, steps_of
 from treadle.ports.executor import Resources, Task, WorkerLost
@@ -268,6 +273,13 @@ def node_here(note: str = "", seconds: float = 0.0) -> str:
     return name
 
 
+def total_so_far(rows: pl.LazyFrame, note: str = "") -> pl.LazyFrame:
+    """A view's function; with `note` it writes down which node it runs on."""
+    if note:
+        node_here(note)
+    return rows.with_columns(total=pl.col("x").cum_sum().over("who"))
+
+
 @pytest.fixture(scope="class")
 def on_two_nodes(cluster: Cluster) -> Iterator[RayExecutor]:
     executor = RayExecutor(f"{HEAD}:{PORT}?wait=120")
@@ -295,6 +307,29 @@ class TestRayOnTwoNodes(WorkersContract):
         assert len({future.result()[0] for future in futures}) == 3
         with pytest.raises(UsageError, match=r"asks for 3 cores, and no node .* more than 2"):
             executor.submit(Task(add, {"a": 1}, resources=Resources(cores=3))).result()
+
+    def test_a_join_cut_by_entity_runs_on_both_nodes_and_says_what_one_machine_says(self, executor: RayExecutor, tmp_path: Path) -> None:
+        note = tmp_path / "nodes"
+        note.touch()
+        count, people = 200_000, 2_000
+        at = (pl.int_range(count, eager=True) * 1_000_000).cast(pl.Datetime("us", "UTC"))
+        who = pl.int_range(count, eager=True) * 2_654_435_761 % people
+        pl.DataFrame({"id": pl.int_range(count, eager=True), "who": who, "at": at, "x": who * 3 % 97 + 0.5}).write_parquet(tmp_path / "facts.parquet")
+        pl.DataFrame({"who": who.reverse(), "asked": at}).write_parquet(tmp_path / "rows.parquet")
+        project = tr.Project("p")
+        facts = project.dataset("facts", source=tr.rows(list), key="id", event_time="at")
+        plain = project.view("v", source=facts, entity="who", features=["total"])
+        noting = replace(plain, function=partial(total_so_far, note=str(note)))
+        windows = project.view("w", source=facts, entity="who", window="5h", every="1h", features={"top": pl.col("x").max(), "n": pl.len()})
+        views = [(noting, [tmp_path / "facts.parquet"]), (windows, [tmp_path / "facts.parquet"])]
+        limits = Limits(300_000_000, 1, tmp_path / "spill")
+        assert join_on(executor, [tmp_path / "rows.parquet"], "asked", views, tmp_path / "out.parquet", limits, parts=8) == count
+        assert set(note.read_text()) == {"a", "b"}
+        source = pl.read_parquet(tmp_path / "facts.parquet")
+        here = replace(plain, function=total_so_far)
+        expected = join_all(pl.read_parquet(tmp_path / "rows.parquet"), "asked", [(v, history(v, source)) for v in (here, windows)])
+        assert pl.read_parquet(tmp_path / "out.parquet").select(expected.columns).equals(expected)
+        assert expected["total"].null_count() < count / 2
 
     def test_a_node_that_dies_loses_its_tasks_alone_and_they_run_on_the_other_when_given_again(
         self, executor: RayExecutor, cluster: Cluster, tmp_path: Path

@@ -25,6 +25,7 @@ from treadle.data import contracts, promises, schema_changes, versions
 from treadle.data.distances import distances
 from treadle.data.versions import Version
 from treadle.monitoring import alarms
+from treadle.monitoring.judge import Finding
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -248,6 +249,36 @@ def test_a_personal_column_that_moved_is_named_without_its_values(world: World) 
     world.take(rows(500, city=["Secretstreet 1"] * 20 + ["B"] * 480), contract)
     assert "PSI" in world.broken()["like"]
     assert "Secret" not in world.broken()["like"]
+
+
+@pytest.mark.parametrize(
+    ("said", "column"),
+    [({"subject": "who"}, tr.text()), ({"key": ("id", "who")}, tr.text()), ({}, tr.text(unique=True)), ({}, tr.text(personal="name"))],
+)  # fmt: skip
+def test_no_event_names_a_value_that_says_whom_a_row_is_about(world: World, said: dict[str, Any], column: Any) -> None:
+    contract = tr.Contract({"who": column}, like=tr.like("previous", who={"psi": 0.1}), at_most=1.0)
+    world.take(rows(500, who=["Berta Secret"] * 250 + ["Anna"] * 250), contract, **said)
+    world.take(rows(500, who=["Anna Secret"] * 20 + ["Berta"] * 480), contract, **said)
+    if "like" in world.broken():  # a unique column has one row of each name left, alike by chance
+        assert "Column 'who' is not like" in world.broken()["like"]
+    alarms.about_data(world.ledger, ReplayClock(NOW))
+    events = [str(e.body) for e in world.ledger.events_since()]
+    assert events
+    assert not [e for e in events if "Anna" in e or "Berta" in e]
+    alarm = next((a for a in alarms.open_data_alarms(world.ledger) if a["kind"] == "distribution"), None)
+    assert (alarm is None) == ("like" not in world.broken())
+
+
+def test_an_alarm_says_its_sentence_in_its_record_and_not_in_an_event_that_nobody_can_erase(world: World) -> None:
+    clock = ReplayClock(NOW)
+    told = Finding("skew", "share", 0.5, 0.1, 0, 1, (("size", 1.0),), "For example p-1: size was 'Secretstreet 1', and the data give 2.")
+    alarm = alarms.raise_alarm("late", 1, told, world.ledger, clock)
+    assert alarm is not None
+    assert "Secretstreet" in alarm["sentence"]
+    alarms.resolve(alarm, "its retraining could not be done: 'Secretstreet 1' is no number", world.ledger, clock)
+    assert [(e.kind, e.body) for e in world.ledger.events_since()] == [
+        ("alarm.raised", {"kind": "skew", "severity": "high"}), ("alarm.resolved", {"kind": "skew"}),
+    ]  # fmt: skip
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=60), st.lists(st.floats(-5, 5), min_size=1, max_size=60))

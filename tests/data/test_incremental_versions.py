@@ -135,3 +135,31 @@ def test_the_share_of_bad_rows_is_of_all_rows_there_are(tmp_path: Path, kind: Ca
     version, rows = newest(tmp_path)
     assert len(rows) == 101
     assert version.quarantined == 1
+
+
+def test_a_message_of_a_stream_that_does_not_read_is_set_aside_for_being_no_json_object_and_stays_so(tmp_path: Path) -> None:
+    source, put = stream(tmp_path)
+    (tmp_path / "project.py").write_text(PROJECT.format(source=source))
+    put(0, {1: 1.0})
+    client, topic = redis.Redis(port=servers.redis().port), servers.schema_of(tmp_path)
+    client.xadd(topic, {"json": "{broken"})
+    take(tmp_path)
+    version, rows = newest(tmp_path)
+    assert (rows, version.quarantined) == ({1: 1.0}, 1)
+    assert version.reasons["the message is no JSON object"] == 1
+    put(1, {2: 2.0})
+    take(tmp_path)
+    version, rows = newest(tmp_path)
+    assert (rows, version.reasons["the message is no JSON object"]) == ({1: 1.0, 2: 2.0}, 1)
+    assert open_workspace(tmp_path).tables.scan(version.quarantine).collect()["unread"].to_list() == ['{"message": "{broken"}']  # not lost
+    run = [sys.executable, "-m", "treadle.cli.main", "-C", str(tmp_path), "quarantine"]
+    listed = json.loads(subprocess.run([*run, "list", "orders", "--json"], capture_output=True, text=True, check=True).stdout)
+    row = listed[0]["row"]
+    half = subprocess.run([*run, "fix", "orders", row, "amount=4", "--reason", "asked"], capture_output=True, text=True)
+    assert "still breaks the contract: id is missing; updated_at is missing" in half.stderr
+    whole = ["id=3", "amount=3", "updated_at=2024-01-01T12:00:00Z"]
+    subprocess.run([*run, "fix", "orders", row, *whole, "--reason", "asked"], capture_output=True, text=True, check=True)
+    take(tmp_path)
+    version, rows = newest(tmp_path)
+    assert (rows, version.quarantined) == ({1: 1.0, 2: 2.0, 3: 3.0}, 0)
+    client.delete(topic)

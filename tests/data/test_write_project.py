@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import json
 import os
 import random
 import runpy
@@ -17,8 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import treadle as tr
-from treadle.core.errors import Conflict, StorageError, UsageError
+from treadle.core.errors import Conflict, DataError, StorageError, UsageError
+from treadle.data import sources
 from treadle.data import write_project as module
+from treadle.data.json_rows import read_lines
 from treadle.data.parsing import parse_columns, read_strings
 from treadle.data.profile import Profile, profile
 from treadle.data.write_project import slug, write_blank, write_project
@@ -37,6 +40,8 @@ def rows_of(project: tr.Project, folder: Path) -> pl.DataFrame:
     path, options = folder / dataset.source.path, dataset.source.options
     if dataset.source.kind == "csv":
         frame = read_strings(path, separator=options["separator"], null_values=options["null_values"])
+    elif dataset.source.kind == "jsonl":
+        frame = read_lines(path, path.name)
     else:
         frame = pl.read_parquet(path)
     if dataset.key == ("row_number",) and "row_number" not in frame.columns:
@@ -63,6 +68,13 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]], 
         table = csv.writer(handle, delimiter=separator)
         table.writerow(header)
         table.writerows(rows)
+    return path
+
+
+def write_jsonl(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    """Empty texts are keys that the object lacks, or nulls."""
+    objects = [{name: None if v == "" else v for name, v in zip(header, row) if v != "" or i % 2} for i, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(o, ensure_ascii=False, default=str) + "\n" for o in objects), encoding="utf-8")
     return path
 
 
@@ -170,6 +182,61 @@ def test_a_parquet_file_is_declared_as_one(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "rows.parquet")
     _, project, _ = generate(tmp_path, tmp_path / "rows.parquet", "y")
     assert project.datasets["rows"].source == tr.parquet("rows.parquet")
+
+
+def test_json_lines_are_declared_as_such_with_what_the_same_rows_have_as_csv(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    start = datetime.datetime(2024, 1, 1, 8)
+    header = ["Train No", "scheduled_at", "Ort", "2nd", "cars", "wet", "how"]
+    rows = [
+        (i + 1, start + datetime.timedelta(hours=9 * i), chance.choice(["Zürich", "Genève"]), round(chance.gauss(0, 3), 2), chance.randint(1, 9),
+         chance.choice([True, False, ""]), chance.choice(["late", "in time"]))
+        for i in range(300)
+    ]  # fmt: skip
+    _, project, _ = generate(tmp_path / "lines", write_jsonl(tmp_path / "trains.jsonl", header, rows), "how")
+    _, other, _ = generate(tmp_path / "csv", write_csv(tmp_path / "trains.csv", header, rows), "how")
+    (dataset,), (same,) = project.datasets.values(), other.datasets.values()
+    assert dataset.source == tr.jsonl("../trains.jsonl")
+    assert (dataset.key, dataset.event_time, dataset.contract) == (same.key, same.event_time, same.contract)
+    assert project.models["trains-how"].inputs == other.models["trains-how"].inputs
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.ndjson", "rows.json", "rows.log", "rows"])
+def test_json_lines_are_known_by_their_first_line_or_their_name(tmp_path: Path, name: str) -> None:
+    rows = [(chr(97 + i % 3), i / 7, [i], {"a": i}, i % 2) for i in range(50)]
+    path = write_jsonl(tmp_path / name, ["kind", "x", "list", "object", "y"], rows)
+    path.write_bytes(b"\xef\xbb\xbf\n" + path.read_bytes())
+    _, project, _ = generate(tmp_path / "made", path, "y")
+    (dataset,) = project.datasets.values()
+    assert (dataset.source.kind, dataset.key) == ("jsonl", ("row_number",))
+    extract = sources.extract(dataset, tmp_path / "made")
+    assert (extract.frame.height, extract.unparsed) == (50, [])
+
+
+def test_a_csv_file_with_braces_stays_one(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", ["{a}", "y"], [(i / 3, i % 2) for i in range(30)])
+    _, project, _ = generate(tmp_path, path, "y")
+    assert project.datasets["rows"].source.kind == "csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.jsonl", "", "The file has no rows"),
+        ("a.jsonl", "\n\n", "The file has no rows"),
+        ("a.json", '[{"y": 1}]', "Line 1 is not a JSON object"),
+        ("a.json", '{\n  "y": 1\n}', "Line 1 is not a JSON object"),
+        ("a.jsonl", '{"y": 1}\n{"y": 2', "Line 2 is not a JSON object"),
+        ("a.jsonl", '{"y": 1}\n' * 5, "The file has 5 rows"),
+        ("a.jsonl", '{"z": 1}\n' * 50, "There is no column 'y'"),
+        ("a.jsonl", '{"y": "\udcff"}\n', "lone surrogate"),
+    ],
+)
+def test_json_lines_that_are_none_are_named_in_one_sentence(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text.replace("\udcff", "\\ud800"))
+    with pytest.raises(DataError) as refused:
+        profile(tmp_path / name, "y")
+    assert says in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -394,3 +461,15 @@ def test_any_table_with_a_sane_target_gives_a_file_that_loads_and_that_its_own_r
     assert [i for i in model.inputs if isinstance(i, str)] == list(found.inputs)
     kinds = {found.column(i).kind for i in found.inputs}
     assert kinds <= {"number", "integer", "boolean", "category"}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(table=tables())
+def test_any_such_table_as_json_lines_does_too(tmp_path_factory: pytest.TempPathFactory, table: tuple[list[str], list[list[Any]], str]) -> None:
+    header, rows, _ = table
+    folder = tmp_path_factory.mktemp("table")
+    found, project, _ = generate(folder, write_jsonl(folder / "rows.jsonl", header, rows), "target")
+    assert found.rows == len(rows)
+    (dataset,) = project.datasets.values()
+    extract = sources.extract(dataset, folder)
+    assert (extract.frame.height, extract.unparsed) == (len(rows), [])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ from tests.features.test_point_in_time import Message, a_view, asked, messages, 
 
 import treadle as tr
 from treadle.backends.inprocess import InProcessExecutor
-from treadle.core.errors import DataError
+from treadle.core.errors import DataError, ProjectError, UsageError
+from treadle.features import large
 from treadle.features.history import history, join_all
-from treadle.features.large import Limits, fits, join_files, join_on
+from treadle.features.large import Limits, file_history, fits, join_files, join_on, join_values, size_of
 
 LIMITS = Limits(200_000_000)
 
@@ -93,8 +97,6 @@ def test_data_several_times_the_memory_are_joined_within_it(tmp_path: Path) -> N
     rows, source = big(tmp_path, count, 5_000)
     whole = pl.read_parquet(source).estimated_size() + pl.read_parquet(rows).estimated_size() + count * 8 * 8  # and what comes out
     limit = 120_000_000
-    import os
-
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), str(limit), "24"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -141,8 +143,99 @@ def test_a_feature_named_like_a_column_of_the_rows_is_refused(tmp_path: Path) ->
         join_files([rows], "asked", [(view, [source])], tmp_path / "out.parquet", LIMITS)
 
 
-def test_a_join_says_whether_it_fits() -> None:
-    assert fits(100, 400)
-    assert not fits(101, 400)
-    assert fits(1)
-    assert not fits(10**18)
+def test_a_history_says_whether_it_fits() -> None:
+    latest, windows = views()
+    assert [fits(latest, rows, 400) for rows in (100, 101)] == [True, False]
+    assert [fits(windows, rows, 600) for rows in (100, 101)] == [True, False]  # each row counts in two windows
+    assert size_of(pl.LazyFrame({"x": [1.0, 2.0]})) == 16
+    assert size_of(pl.LazyFrame({"x": pl.zeros(100_000, eager=True)})) == 800_000
+
+
+@settings(max_examples=12)
+@given(messages, questions)
+def test_histories_on_the_disk_say_what_those_in_memory_say(messages: list[Message], rows: list[Any]) -> None:
+    declared = views()
+    wanted = [history(v, table(messages)) for v in declared]
+    expected = join_all(asked(rows), "asked", list(zip(declared, wanted)))
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "_LEAST_ROWS", 1)
+        folder = Path(temporary)
+        source = written(folder, messages, rows, len(rows) // 2)[1]
+        filed = []
+        for view, values in zip(declared, wanted):
+            filed.append((view, folder / f"{view.name}.parquet"))
+            file_history(view, source, filed[-1][1], Limits(1_000, 1, folder / "spill"))
+            counting = values.unique([*view.entity, "__at__"], keep="last", maintain_order=True)
+            assert pl.read_parquet(filed[-1][1]).sort(pl.all()).equals(counting.sort(pl.all()))
+        limits = Limits(100_000_000, 1, folder / "spill")
+        assert join_values(asked(rows), "asked", filed, limits).equals(expected)
+        assert join_values(asked(rows), "asked", [(declared[0], wanted[0]), filed[1]], limits).equals(expected)
+        assert not list((folder / "spill").iterdir())
+
+
+def test_a_function_is_computed_in_parts_only_where_it_keeps_to_one_entity(tmp_path: Path) -> None:
+    def own(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.sort("known").with_columns(total=pl.col("x0").cum_sum().over("who"))
+
+    def of_all(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.sort("known").with_columns(total=pl.col("x0").cum_sum())
+
+    _, source = big(tmp_path, 50_000, 300)
+    facts = tr.Project("p").dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+    good, bad = (tr.Project("p").view(source=facts, entity="who", features=["total"])(f) for f in (own, of_all))
+    file_history(good, [source], tmp_path / "out.parquet", Limits(2_000_000))
+    expected = history(good, pl.read_parquet(source)).unique(["who", "__at__"], keep="last", maintain_order=True)
+    assert pl.read_parquet(tmp_path / "out.parquet").sort("who", "__at__").equals(expected.sort("who", "__at__"))
+    with pytest.raises(ProjectError, match="of_all looks from one entity to another"):
+        file_history(bad, [source], tmp_path / "out.parquet", Limits(2_000_000))
+
+
+def test_what_a_killed_join_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    for pid in (child.pid, os.getpid()):
+        (tmp_path / f"join-{socket.gethostname()}-{pid}-x").mkdir()
+    with large.working_folder(Limits(1, 1, tmp_path)) as folder:
+        assert {p.name.split("-")[-2] for p in tmp_path.iterdir()} == {str(os.getpid())}
+        large.sweep(tmp_path)  # as an erasure does: what a living join holds stays
+        assert folder.exists()
+    assert not folder.exists()
+
+
+def test_without_duckdb_it_is_said_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, source = big(tmp_path, 100, 3)
+    monkeypatch.setattr(large, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"view 'v' does not fit into memory, and DuckDB.*treadle\[sql\]"):
+        file_history(views()[0], [source], tmp_path / "out.parquet", LIMITS)
+
+
+def test_a_join_on_the_disk_spills_there(tmp_path: Path) -> None:
+    rows, source = big(tmp_path, 1_000_000, 5_000)
+    code = f"""
+from pathlib import Path
+import polars as pl
+from tests.features.test_large import big_view
+from treadle.features.large import Limits, file_history, join_values
+limits = Limits(64_000_000, 1, Path({str(tmp_path / "spill")!r}))
+file_history(big_view(), [Path({str(source)!r})], Path({str(tmp_path / "history")!r}), limits)
+join_values(pl.read_parquet({str(rows)!r}), "asked", [(big_view(), Path({str(tmp_path / "history")!r}))], limits).write_parquet({str(tmp_path / "out")!r})
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    spilled = 0
+    while child.poll() is None:
+        for path in (tmp_path / "spill").glob("join-*/spill/*.tmp"):
+            try:
+                spilled = max(spilled, path.stat().st_size)
+            except OSError:
+                continue
+        time.sleep(0.005)
+    assert child.returncode == 0
+    assert spilled > 1_000_000
+    expected = join_all(pl.read_parquet(rows), "asked", [(big_view(), history(big_view(), pl.read_parquet(source)))])
+    assert pl.read_parquet(tmp_path / "out").equals(expected)
+
+
+def big_view() -> Any:
+    project = tr.Project("p")
+    facts = project.dataset("facts", source=tr.rows(list), key="id", event_time="at", known_time="known")
+    return project.view("v", source=facts, entity="who", features=[f"x{i}" for i in range(8)], ttl="30d")

@@ -221,6 +221,21 @@ def test_alarms_of_other_kinds_or_models_or_those_the_watch_answers_start_nothin
     assert ran["cause"]["id"] == "a-4"
 
 
+def test_an_alarm_about_the_data_of_a_model_starts_its_schedule_and_one_about_other_data_does_not(world: Callable[[str], World]) -> None:
+    w = world(
+        'other = project.dataset("other", source=tr.csv("other.csv"), key="id")\n'
+        'project.schedule("mend", model, when=tr.on_alarm(["contract", "freshness", "volume", "distribution", "schema", "skew", "stale"]))\n'
+        'project.schedule("tell", flow, when=tr.on_alarm("volume"))'
+    )
+    alarm = {"model": "", "version": None, "kind": "volume", "status": "open", "sentence": "few rows", "told": True}
+    w.ledger.put("alarm", "a-1", {**alarm, "dataset": "other"})
+    w.ledger.put("alarm", "a-2", {**alarm, "dataset": "rows", "view": "elsewhere", "kind": "stale"})
+    assert [(e["target"], e["cause"]["id"]) for e in w.tick()] == [("flow", "a-1")]
+    w.ledger.put("alarm", "a-3", {**alarm, "dataset": "rows"})
+    assert sorted((e["target"], e["cause"]["id"]) for e in w.tick()) == [("flow", "a-3"), ("late", "a-3")]
+    assert w.tick(hours=1) == []
+
+
 def test_a_cooldown_makes_what_is_due_wait_and_loses_none_of_it(world: Callable[[str], World]) -> None:
     w = world('project.schedule("mend", model, when=tr.on_alarm("quality"), cooldown="6h")')
     w.alarm("a-1")

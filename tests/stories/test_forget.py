@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,14 +15,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
 from treadle.assemble import open_workspace
 from treadle.core.clock import parse_time
+from treadle.ports.online import Key, Value
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.testing.command import treadle
 from treadle.testing.forgotten import holding, in_bytes
 from treadle.testing.persons import ADA, BAD, write_persons
-from treadle.testing.servers import postgres, postgres_url, s3, s3_environment, schema_of
+from treadle.testing.servers import Server, postgres, postgres_url, redis_url, s3, s3_environment, schema_of
 
 pytestmark = pytest.mark.story
 
@@ -176,6 +179,49 @@ def test_an_export_says_how_rows_were_in_earlier_versions(bikes: Path, tmp_path:
     then = json.loads((tmp_path / "ada" / "data" / "customers-earlier.jsonl").read_text())
     assert (now["email"], then["email"]) == ("adalind@new.example", ADA.email)
     assert then["data_version"].startswith("customers-")
+
+
+def test_on_a_redis_online_store_no_file_of_the_server_holds_the_person_and_nothing_brings_them_back(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    # Snapshots are not compressed here, so that a search of their bytes finds what is there.
+    command = ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{folder}", "--appendonly", "yes", "--save", "", "--rdbcompression", "no"]
+    server = Server(command, tmp_path / "redis")
+    try:
+        folder = write_persons(tmp_path / "bikes", mention=True)
+        (folder / "treadle.toml").write_text(f'online = "{redis_url(server, prefix="bikes:")}"\n')
+        treadle(folder, "run")
+        treadle(folder, "materialise")
+        ws = open_workspace(folder)
+
+        def served(who: str) -> list[bool]:
+            return [value is not None for value in ws.online.get_many([Key("profile", who)])]
+
+        assert (served(ADA.id), served("cust-0100")) == ([True], [True])
+        assert holding(server.folder, TEXTS)  # the search finds her where she is
+        count = ws.online.count("profile")
+        done = treadle(folder, "erase", "--subject", ADA.id, "--yes").stdout
+        assert "found: 0" in done
+        assert (served(ADA.id), served("cust-0100")) == ([False], [True])
+        assert ws.online.count("profile") == count - 1
+        assert holding(server.folder, TEXTS) == []
+        assert holding(folder / ".treadle", TEXTS) == []
+
+        server.stop(signal.SIGKILL, keep=True)
+        server.start()
+        assert (served(ADA.id), served("cust-0100")) == ([False], [True])
+        treadle(folder, "materialise", "--exact")  # the source still has her rows
+        assert (served(ADA.id), served("cust-0100")) == ([False], [True])
+        assert holding(server.folder, TEXTS) == []
+
+        # Values that are gone from memory, by a call that was killed before the files were written anew, are gone from the files after the next.
+        ws.online.put_many([(Key("profile", ADA.id), Value(1, b"x"))])
+        redis.Redis(port=server.port).unlink(f"bikes:v:profile\x1f{ADA.id}")
+        redis.Redis(port=server.port).srem("bikes:e:profile", ADA.id)
+        assert holding(server.folder, TEXTS)
+        assert ws.online.forget("profile", [ADA.id]) == 0
+        assert holding(server.folder, TEXTS) == []
+    finally:
+        server.stop()
 
 
 def test_on_postgresql_and_s3_no_file_of_the_server_and_no_object_holds_the_person(tmp_path: Path) -> None:

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
+from treadle import steps as work
 from treadle.assemble import Workspace, open_workspace
-from treadle.core.clock import iso
-from treadle.core.errors import NotFound, UsageError
+from treadle.core.clock import ReplayClock, iso
+from treadle.core.errors import NotFound, ProjectError, UsageError
 from treadle.features.history import history, known_at
 from treadle.features.online import look_up, packed
 from treadle.materialise import STREAM, follow, materialise, note_stale, push, standing, view_of
+from treadle.monitoring import alarms
 from treadle.ports.online import Key
 from treadle.testing import servers
 
@@ -254,7 +257,7 @@ def test_a_stream_is_pushed_row_by_row_and_a_killed_consumer_loses_none(tmp_path
 # --- how fresh
 
 
-def test_what_is_too_old_is_said_and_is_one_event_for_each_newest_value(tmp_path: Path) -> None:
+def test_what_is_too_old_is_said_and_is_one_event_until_it_is_fresh_again(tmp_path: Path) -> None:
     ws = project(tmp_path, frame((1, "a", 40 * 1440, 40 * 1440, 1.0)))
     views = list(ws.project.views.values())
     assert [standing(ws, v).entities for v in views] == [0, 0, 0]
@@ -269,6 +272,57 @@ def test_what_is_too_old_is_said_and_is_one_event_for_each_newest_value(tmp_path
     assert [(e.subject.id, round(e.body["age"] / 86400)) for e in events] == [("last-sale", 40)]
     push(ws, view, frame((2, "a", 1, 1, 2.0)))
     assert not standing(ws, view).stale
+    assert note_stale(ws, views) == []
+    note_stale(ws, views)
+    assert [e.kind for e in ws.ledger.events_since(kinds=["features.stale", "features.fresh"])] == ["features.stale", "features.fresh"]
+
+
+def test_values_that_are_too_old_are_one_alarm_to_the_owner_of_the_view_until_they_are_fresh_again(tmp_path: Path) -> None:
+    ws = project(tmp_path, frame((1, "a", 600, 600, 1.0)))
+    text = (tmp_path / "project.py").read_text()
+    (tmp_path / "project.py").write_text(text.replace('ttl="30d")\nproject.view("day"', 'ttl="30d", fresh="2h", owner="ann")\nproject.view("day"'))
+    plain_digest = work.view_digest(ws.project.views["last-sale"])
+    ws = open_workspace(tmp_path)
+    sent: list[Any] = []
+    ws.__dict__["notifiers"] = [SimpleNamespace(send=sent.append)]
+    view = view_of(ws, "last-sale")
+    assert work.view_digest(view) == plain_digest  # how fresh it must be changes none of its values
+    materialise(ws, view)
+    for _ in range(3):
+        assert [s.view for s in note_stale(ws, [view])] == ["last-sale"]
+    (alarm,) = alarms.open_data_alarms(ws.ledger)
+    assert (alarm["kind"], alarm["view"], alarm["dataset"], alarm["owner"], alarm["for"]) == ("stale", "last-sale", "sales", "ann", ["ann"])
+    at = f"{NOW - timedelta(minutes=600):%Y-%m-%d %H:%M} UTC"
+    assert alarm["sentence"] == f"The newest online value of view 'last-sale' is of {at}; it may be 2h old."
+    assert [(m.title, m.text) for m in sent] == [("view last-sale, for ann: stale", alarm["sentence"])]
+    push(ws, view, frame((2, "a", 500, 500, 2.0)))  # newer, and too old as well: the same cause
+    note_stale(ws, [view])
+    (same,) = alarms.open_data_alarms(ws.ledger, "sales")
+    assert (same.id, len(same["again"]), len(sent)) == (alarm.id, 1, 1)
+    push(ws, view, frame((3, "a", 1, 1, 3.0)))
+    note_stale(ws, [view])
+    assert alarms.open_data_alarms(ws.ledger) == []
+    resolved = ws.ledger.get(alarms.KIND, alarm.id)
+    assert resolved is not None
+    assert resolved["resolution"] == f"the newest value is of {NOW - timedelta(minutes=1):%Y-%m-%d %H:%M} UTC"
+    ws.__dict__["clock"] = ReplayClock(NOW + timedelta(hours=3))
+    note_stale(ws, [view])
+    assert [a.id for a in alarms.open_data_alarms(ws.ledger)] != [alarm.id]  # too old once more is a new alarm
+    (tmp_path / "project.py").write_text(text.replace('project.view("last-sale"', 'project.view("other"'))
+    later = open_workspace(tmp_path)
+    note_stale(later, [])
+    assert alarms.open_data_alarms(later.ledger) == []  # nobody looks after a view that is gone
+
+
+def test_a_view_over_data_without_time_cannot_be_fresh(tmp_path: Path) -> None:
+    project(tmp_path)
+    text = (tmp_path / "project.py").read_text().replace(', event_time="at", known_time="known"', "").replace('ttl="30d")\nproject.view("day"', 'fresh="2h")\nproject.view("day"')
+    (tmp_path / "project.py").write_text(text)
+    with pytest.raises(ProjectError, match="is to be fresh, and its source 'sales' has no known_time or event_time"):
+        _ = open_workspace(tmp_path).project
+    (tmp_path / "project.py").write_text(text.replace('"2h"', '"0s"'))
+    with pytest.raises(ProjectError, match="fresh='0s', which is no time"):
+        _ = open_workspace(tmp_path).project
 
 
 def test_the_commands_fill_and_tell(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from treadle.assemble import Workspace
 from treadle.core.errors import StorageError
+from treadle.monitoring import alarms
 from treadle.registry import versions
 from treadle.report import collect, recorded, render, write_report
 from treadle.report.answers import answers
@@ -236,6 +237,22 @@ def test_a_project_that_never_ran_has_a_page_too(tiny: Workspace) -> None:
     found = collect(tiny, tiny.model())
     assert found["versions"] == found["data"] == found["trials"] == []
     assert "Nothing trained yet" in render(found)
+
+
+def test_alarms_about_the_data_a_model_is_made_from_are_told_and_those_about_other_data_are_not(tiny: Workspace) -> None:
+    model = tiny.model()
+    broken = {"volume": {"sentence": "The version has 3 rows; at least 100 are promised.", "stops": True, "since": "2026-01-05T00:00:00Z"}}
+    for name in (model.rows.name, "other"):
+        tiny.ledger.put("contract_state", name, {"dataset": name, "owner": "ann", "taken": "2026-01-05T00:00:00Z", "broken": broken})
+    alarms.about_data(tiny.ledger, tiny.clock)
+    found = collect(tiny, model)
+    (alarm,) = found["alarms"]
+    assert (alarm["kind"], alarm["about"], alarm["status"]) == ("volume", f"data set {model.rows.name}, for ann", "open")
+    assert [e["text"] for e in found["timeline"]] == [f"volume of data set {model.rows.name}, for ann: The version has 3 rows; at least 100 are promised."]
+    assert f"of data set {model.rows.name}, for ann" in render(found)
+    tiny.ledger.put("contract_state", model.rows.name, {"dataset": model.rows.name, "owner": "ann", "taken": "2026-01-06T00:00:00Z", "broken": {}})
+    alarms.about_data(tiny.ledger, tiny.clock)
+    assert [a["status"] for a in collect(tiny, model)["alarms"]] == ["resolved"]
 
 
 def test_a_regression_is_told_in_absolute_errors(project: Any, live: Any) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -25,6 +26,7 @@ from treadle.ports.online import Key, Value
 PREFIX = "treadle:"
 SECONDS = 2.0  # for an answer; a batch of 500 values takes milliseconds
 CONNECT_SECONDS = 1.0
+FILE_SECONDS = 600.0  # for the server to write its files anew
 _BATCH = 500  # values a script
 _SLACK = 3_600_000  # ms that an expiring value outlives its end: the clocks of two machines differ
 _HEAD = struct.Struct(">QQ")
@@ -209,7 +211,7 @@ class RedisOnline:
             if gone and before is not None:
                 left = max((value.time for _, value in self.scan(view)), default=None)
                 self._server().eval(_FRESH, 1, about[1], before, b"" if left is None else (left + _HALF).to_bytes(8, "big"))
-            if gone:
+            if wanted:  # also when nothing was there: an earlier call may have been killed before its end
                 self._write_files_anew()
         return gone
 
@@ -260,13 +262,41 @@ class RedisOnline:
                 return
 
     def _write_files_anew(self) -> None:
-        """A value that was removed is still in the server's append-only file and snapshot. A managed server may not let us, and does it by itself."""
-        with suppress(redis.ResponseError):
-            server = self._server()
+        """A value that was removed is still in the server's append-only file and snapshot. A managed server may not let us, and does it by itself.
+
+        Raises Unavailable when that takes too long, StorageError when the server could not: the values are gone, their bytes are not; do it again.
+        """
+        server = self._server()
+        with suppress(_NotAllowed):
             if server.info("persistence").get("aof_enabled"):
-                server.bgrewriteaof()
-            elif server.lastsave() and any(server.config_get("save").values()):
-                server.bgsave(schedule=True)
+                self._one_after_another("aof_last_bgrewrite_status", server.bgrewriteaof)
+        with suppress(_NotAllowed, redis.ResponseError):  # not every server tells
+            if not (any(server.config_get("save").values()) and server.lastsave()):
+                return
+        with suppress(_NotAllowed):
+            self._one_after_another("rdb_last_bgsave_status", server.bgsave)
+
+    def _one_after_another(self, status: str, begin: Callable[[], Any]) -> None:
+        """Have files written that hold nothing of before: one that is being written now began before, so it is waited for first."""
+        give_up = time.monotonic() + FILE_SECONDS
+        begun = False
+        while True:
+            said = self._server().info("persistence")
+            if not any(said.get(f"{name}_in_progress") for name in ("aof_rewrite", "rdb_bgsave")) and not said.get("aof_rewrite_scheduled"):
+                if begun and said.get(status) != "ok":
+                    raise StorageError(f"{self.shown} could not write its files anew: bytes are left.", hint="Look at its log, then do it again.")
+                if begun:
+                    return
+                try:
+                    begin()
+                    begun = True
+                    continue
+                except redis.ResponseError as error:
+                    if "in progress" not in str(error) and "scheduled" not in str(error):  # else somebody else began one just now
+                        raise _NotAllowed from error
+            if time.monotonic() > give_up:
+                raise Unavailable(f"{self.shown} took over {FILE_SECONDS:g} s to write its files anew: bytes are left.", hint="Do it again later.")
+            time.sleep(0.02)
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -281,6 +311,10 @@ class RedisOnline:
             raise Unavailable(f"{self.shown} cannot be reached ({_first(error)}).", hint="Start the server, or check the setting online.") from error
         except redis.RedisError as error:
             raise _refused(error, self.shown) from error
+
+
+class _NotAllowed(Exception):
+    """A managed server keeps its files to itself."""
 
 
 def _refused(error: redis.RedisError, shown: str) -> StorageError | Unavailable:

@@ -36,7 +36,9 @@ class WebhookNotifier:
             error.close()
             raise Unavailable(f"The webhook at {self._shown} answered {error.code}.", hint="The message is kept and sent again.") from None
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
+            # What a server says that speaks no HTTP may be our own message, or the address with its secret, said back.
+            spoken = isinstance(error, OSError) or not isinstance(error, HTTPException)
+            reason = getattr(error, "reason", error) if spoken else "it does not speak HTTP"
             raise Unavailable(f"The webhook at {self._shown} does not answer ({reason}).", hint="The message is kept and sent again.") from None
 
 

@@ -91,7 +91,7 @@ def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: boo
         if not follow:
             break
         time.sleep(every)
-    found = alarms.open_alarms(declared.name, ws.ledger)
+    found = [*alarms.open_alarms(declared.name, ws.ledger), *(a for a in alarms.open_data_alarms(ws.ledger) if alarms.concerns(a, declared))]
     if json_:
         show.as_json([{"id": a.id, **a.body} for a in found])
     else:

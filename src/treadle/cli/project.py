@@ -17,7 +17,7 @@ from treadle.pipelines.run import Outcome
 
 @click.command(epilog="Example: treadle init --data churn.csv --target churned")
 @click.argument("name", required=False)
-@click.option("--data", type=click.Path(path_type=Path), help="A CSV or Parquet file to write the project for.")
+@click.option("--data", type=click.Path(path_type=Path), help="A file to write the project for: CSV, Parquet, or JSON lines.")
 @click.option("--target", help="The column to predict (with --data).")
 @click.pass_context
 def init(ctx: click.Context, name: str | None, data: Path | None, target: str | None) -> None:

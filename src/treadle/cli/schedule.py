@@ -65,7 +65,8 @@ def schedule(ctx: click.Context, json_: bool) -> None:
 @schedule.command(epilog="Example: treadle schedule run --every 10s")
 @click.option("--every", type=Span(), default="30s", show_default=True, metavar="TIME", help="How often to look.")
 @click.option("--once", is_flag=True, help="Look once, run what is due, and end: from a timer.")
-@click.option("--http", "port", type=click.IntRange(1, 65535), help="Also take calls, POST /triggers/NAME, on this port of this machine.")
+@click.option("--http", "port", type=click.IntRange(1, 65535),
+              help="Also take calls, POST /triggers/NAME and /features/VIEW, on this port of this machine.")  # fmt: skip
 @click.pass_context
 def run(ctx: click.Context, every: float, once: bool, port: int | None) -> None:
     """Be the scheduler until stopped: notice what is due, run it, record how it ended. Several may run at once; each slot runs once.

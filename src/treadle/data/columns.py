@@ -15,7 +15,7 @@ import polars as pl
 from treadle.core.declare import source as declare
 from treadle.core.errors import DataError
 from treadle.core.schema import Kind
-from treadle.data import parsing
+from treadle.data import json_rows, parsing
 
 MOST_CLASSES = 30
 NULLS: tuple[str, ...] = declare.csv("").options["null_values"]
@@ -24,6 +24,8 @@ NULLS: tuple[str, ...] = declare.csv("").options["null_values"]
 ALWAYS_NULL = ("nan", "n/a", "#N/A", "#NA", "<NA>", "NaT", "?")
 MAYBE_NULL = ("None", "none", "NONE", "Null", "nil", "na", "-", "--", ".", "..", "unknown", "Unknown", "missing", "#VALUE!", "#DIV/0!")
 _SEPARATORS = ("\t", ";", "|", ",")  # when two split a file equally well, the one that is rarer in prose is meant
+_JSON = (".jsonl", ".ndjson", ".json")
+_FIRST = 65_536  # bytes that are looked at to tell what a file is
 _TRUTH = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
 
 
@@ -61,9 +63,12 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class Writing:
-    """How a file is written. `null_values` are spellings beyond those `tr.csv` knows; `warnings` are doubts about the file as a whole."""
+    """How a file is written: `jsonl` is one JSON object a line.
 
-    format: Literal["csv", "parquet"]
+    `null_values` are spellings beyond those `tr.csv` knows; `warnings` are doubts about the file as a whole.
+    """
+
+    format: Literal["csv", "parquet", "jsonl"]
     separator: str = ","
     null_values: tuple[str, ...] = ()
     decimal_comma: bool = False
@@ -71,25 +76,27 @@ class Writing:
 
 
 def read(path: Path) -> tuple[pl.DataFrame, Writing]:
-    """The rows of a CSV file, every field still text, or of a Parquet file, with its types.
+    """The rows of a CSV file, every field still text, or of a Parquet file or JSON lines, with their types.
 
     Raises: DataError, one sentence, when the file cannot be read.
     """
     if not path.exists():
         raise DataError(f"There is no file {str(path)!r}.", hint="Check the name and the folder you are in.")
     if path.is_dir():
-        raise DataError(f"{str(path)!r} is a folder.", hint="Name one CSV or Parquet file in it.")
+        raise DataError(f"{str(path)!r} is a folder.", hint="Name one file in it: CSV, Parquet or JSON lines.")
     try:
         with path.open("rb") as handle:
-            parquet = handle.read(4) == b"PAR1"
+            first = handle.read(_FIRST)
     except PermissionError:
         raise DataError(f"{str(path)!r} may not be read.", hint="Check its permissions.") from None
-    if parquet:
+    if first.startswith(b"PAR1"):
         try:
             frame = pl.read_parquet(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"The Parquet file does not read: {str(error).splitlines()[0]}", where=path.name, hint="Write it again.") from None
         return frame, Writing("parquet")
+    if path.suffix.lower() in _JSON or _is_object(first):
+        return json_rows.read_lines(path, path.name), Writing("jsonl")
     text = parsing.read_text(path)
     separator = sniff(text)
     frame = parsing.missing_as_null(parsing.split_fields(text, separator, path.name), NULLS)
@@ -103,6 +110,20 @@ def read(path: Path) -> tuple[pl.DataFrame, Writing]:
         warnings.append("Most names in the first line are numbers: is it a row of data? A CSV file needs a line of column names first.")
     frame = parsing.missing_as_null(frame, missing) if missing else frame
     return frame, Writing("csv", separator, tuple(missing), comma, tuple(warnings))
+
+
+def _is_object(first: bytes) -> bool:
+    """Whether a file that begins so has a JSON object in its first line. No header of a CSV file has."""
+    line, end, _ = first.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
+    if not line.startswith(b"{"):
+        return False
+    if not end and len(first) == _FIRST:  # longer than what was read of it
+        return line.startswith(b'{"')
+    try:
+        json_rows.decoded(line)
+    except ValueError:
+        return False
+    return True
 
 
 def look(raw: pl.Series, comma: bool, *, is_target: bool, warnings: list[str]) -> tuple[ColumnProfile, pl.Series]:

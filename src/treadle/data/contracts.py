@@ -15,6 +15,7 @@ from treadle.core.clock import parse_time
 from treadle.core.declare.data import Dataset, names
 from treadle.core.errors import ProjectError
 from treadle.core.schema import Column
+from treadle.data import messages
 from treadle.data.parsing import Unparsed
 
 _ROW = "__row__"
@@ -32,7 +33,7 @@ def check(frame: pl.DataFrame, dataset: Dataset, unparsed: list[Unparsed], now: 
     found = [pl.DataFrame(schema=_FOUND)]
     if unparsed:
         found.append(
-            pl.DataFrame({"row": [u.row for u in unparsed], "reason": [f"{u.column} does not read as {u.kind}" for u in unparsed]}, schema=_FOUND)
+            pl.DataFrame({"row": [u.row for u in unparsed], "reason": [_unread(u) for u in unparsed]}, schema=_FOUND)
         )
     for name in dataset.key:
         missing = pl.col(name).is_null() | (pl.col(name).is_nan().fill_null(False) if frame.schema[name].is_float() else False)
@@ -90,6 +91,12 @@ def expression(rule: Any, sentence: str, dataset: Dataset) -> pl.Expr:
 
 def _of(dataset: Dataset) -> Mapping[str, Column]:
     return dataset.contract.columns if dataset.contract else {}
+
+
+def _unread(cell: Unparsed) -> str:
+    if (cell.column, cell.kind) == (messages.WHOLE, "text"):  # any cell reads as text
+        return "the message is no JSON object"
+    return f"{cell.column} does not read as {cell.kind}"
 
 
 def _rows_where(frame: pl.DataFrame, condition: pl.Expr, reason: str) -> pl.DataFrame:

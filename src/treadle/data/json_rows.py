@@ -23,18 +23,27 @@ _decode = msgspec.json.Decoder().decode
 
 def decoded(data: bytes | str) -> dict[str, Any]:
     """The JSON object in a text. NaN and Infinity are read, as Python and JavaScript libraries write them. Raises ValueError with one sentence."""
-    try:
-        value = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        try:
-            value = json.loads(data)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"byte {error.object[error.start]:#04x} is not UTF-8") from None
-        except (ValueError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+    value = any_json(data)
     if not isinstance(value, dict):
         raise ValueError("it is JSON, but no object")
     return value
+
+
+def any_json(data: bytes | str) -> Any:
+    """The JSON in a text, read like `decoded`, whatever it is. Raises ValueError with one sentence."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:
+            value = json.loads(data)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.object[error.start]:#04x} is not UTF-8") from None
+        except UnicodeEncodeError:
+            raise ValueError("a text holds half of a character (a lone surrogate)") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 def frame(objects: Sequence[dict[str, Any]]) -> pl.DataFrame:

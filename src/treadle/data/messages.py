@@ -11,6 +11,7 @@ from treadle.data import json_rows
 from treadle.ports.source import Unparsed
 
 PLACE, MOMENT, VALUE = "stream_id", "stream_time", "value"
+WHOLE = "message"  # the column of what does not read: the whole message
 _SHOWN = 200  # characters of a message that does not read
 
 
@@ -31,7 +32,7 @@ def decoded(messages: pl.DataFrame, declared: Collection[str]) -> tuple[pl.DataF
         except ValueError:
             objects.append({})
             text = "(no value: a tombstone)" if data is None else data[:_SHOWN].decode("utf-8", "backslashreplace")
-            broken.append(Unparsed(row, "message", text, "text"))
+            broken.append(Unparsed(row, WHOLE, text, "text"))
     read = json_rows.frame(objects)
     read = read.select(c if c.name in declared else _text(c) for c in read if c.name not in (PLACE, MOMENT))
     return messages.select(PLACE, MOMENT).with_columns(read.get_columns()), broken

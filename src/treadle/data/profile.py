@@ -68,7 +68,7 @@ class Profile:
 
     rows: int
     columns: tuple[ColumnProfile, ...]
-    format: Literal["csv", "parquet"]
+    format: Literal["csv", "parquet", "jsonl"]
     separator: str = ","
     null_values: tuple[str, ...] = ()
     decimal_comma: bool = False
@@ -88,7 +88,7 @@ class Profile:
 
 
 def profile(path: Path, target: str | None = None, *, now: datetime | None = None) -> Profile:
-    """Look at every value of a CSV or Parquet file.
+    """Look at every value of a CSV or Parquet file, or of one with a JSON object a line.
 
     Args:
         target: the column to predict, if one is to be predicted.
@@ -98,7 +98,8 @@ def profile(path: Path, target: str | None = None, *, now: datetime | None = Non
     frame, writing = read(path)
     where, warnings = path.name, list(writing.warnings)
     if frame.height == 0:
-        raise DataError("The file has a header but no rows.", where=where, hint="Check that it was written completely.")
+        what = "The file has no rows." if writing.format == "jsonl" else "The file has a header but no rows."
+        raise DataError(what, where=where, hint="Check that it was written completely.")
     if target is not None and target not in frame.columns:
         raise _no_such_target(target, frame.columns, where)
     if frame.height < LEAST_ROWS:

@@ -19,6 +19,7 @@ from treadle.core.clock import iso, parse_time, span
 from treadle.core.declare.data import STOPS, Dataset
 from treadle.core.errors import ContractViolated, NotFound, ProjectError
 from treadle.core.records import Record, Ref
+from treadle.core.schema import Column
 from treadle.data import quarantine, schema_changes
 from treadle.data.contracts import short
 from treadle.data.distances import distances
@@ -174,16 +175,21 @@ def _like(dataset: Dataset, lazy: pl.LazyFrame, earlier: Sequence[Record], ledge
     found = []
     for column in columns:
         measured = distances(was[column], now[column])
-        personal = column in contract.columns and bool(contract.columns[column].personal)
+        quiet = column in (dataset.subject, *dataset.key) or (column in contract.columns and _of_persons(contract.columns[column]))
         for effect, limit in contract.like.limits[column].items():
             value = measured.sizes.get(effect)
             if value is not None and value > limit:
-                moved = f" ({measured.moved})" if measured.moved and not personal and effect != "missing" else ""
+                moved = f" ({measured.moved})" if measured.moved and not quiet and effect != "missing" else ""
                 shown = f"the share of missing values changed by {value:.1%}" if effect == "missing" else f"{effect.upper()} {value:.3f}"
                 most = f"{limit:.1%}" if effect == "missing" else f"{limit:g}"
                 sentence = f"Column {column!r} is not like that of version {reference.id}: {shown}, {most} is allowed{moved}."
                 found.append(Broken("like", sentence, _stops(dataset, "like")))
     return found
+
+
+def _of_persons(column: Column) -> bool:
+    """Whether a value of a column may say whom a row is about: it would stand in an event, and events can never be erased."""
+    return bool(column.personal) or column.unique
 
 
 def _reference(dataset: Dataset, version: str, earlier: Sequence[Record], ledger: Ledger) -> Record | None:

@@ -24,7 +24,7 @@ from treadle.core.declare.data import Dataset
 from treadle.core.errors import Conflict, DataError, NotFound
 from treadle.core.records import Ref
 from treadle.core.schema import Kind
-from treadle.data import contracts
+from treadle.data import contracts, messages
 from treadle.data.parsing import Unparsed, parse
 from treadle.ports.ledger import Ledger
 
@@ -63,6 +63,7 @@ class SortedOut:
         outdated: ids of decisions whose row the source no longer has.
         again: ISO moment from which the same source gives another answer; '' if none.
         used: ids of the decisions that were applied.
+        rows: for each row of `bad` its number in the frame that was sorted.
     """
 
     good: pl.DataFrame
@@ -73,6 +74,7 @@ class SortedOut:
     outdated: tuple[str, ...] = ()
     again: str = ""
     used: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 def standing(dataset: str, ledger: Ledger) -> list[Decision]:
@@ -132,12 +134,13 @@ def sort_out(
     told = reasons.group_by("row", maintain_order=True).agg(__reason__=pl.col("reason").str.join("; "))
     numbered = frame.with_row_index(_ROW)
     bad = numbered.join(told, left_on=_ROW, right_on="row", how="inner", maintain_order="left")
-    shown = pl.Series([texts.get(row) for row in bad[_ROW].to_list()], dtype=pl.String)
+    numbers = tuple(bad[_ROW].to_list())
+    shown = pl.Series([texts.get(row) for row in numbers], dtype=pl.String)
     bad = bad.with_columns(shown.alias(unread)).select(*frame.columns, unread, pl.col("__reason__").alias(reason_column(frame.columns)))
     good = numbered.join(told, left_on=_ROW, right_on="row", how="anti", maintain_order="left").drop(_ROW) if told.height else frame
     counts = dict(Counter(reasons["reason"].to_list()).most_common())
     outdated = tuple(d.id for d in decisions if d.id not in set(used))
-    return SortedOut(good, bad, counts, fixed, released, outdated, iso(again) if again else "", tuple(used))
+    return SortedOut(good, bad, counts, fixed, released, outdated, iso(again) if again else "", tuple(used), numbers)
 
 
 def apply(
@@ -149,7 +152,8 @@ def apply(
         for column, value in decision.values.items():
             by_column.setdefault(column, []).append((row, value))
     corrected = {(row, column) for column, cells in by_column.items() for row, _ in cells}
-    left = [cell for cell in unparsed if (cell.row, cell.column) not in corrected]
+    # A message that does not read is replaced by what a person says the row is; what it then lacks is another reason.
+    left = [cell for cell in unparsed if (cell.row, cell.column) not in corrected and not (cell.column == messages.WHOLE and cell.row in fixes)]
     changed = []
     for column, cells in by_column.items():
         if column not in frame.columns:
@@ -217,7 +221,7 @@ def check_fix(
     if unknown is not None:
         raise NotFound(f"Data set {dataset.name!r} has no column {unknown!r}.", hint=f"It has: {', '.join(columns[:30])}.")
     frame = pl.DataFrame([{c: quarantined[c] for c in columns}], schema={c: schema[c] for c in columns})
-    cells = [Unparsed(0, c, text, kind_of(c, schema[c], dataset) or "text") for c, text in unread.items()]
+    cells = [Unparsed(0, c, text, kind_of(c, schema.get(c, pl.String()), dataset) or "text") for c, text in unread.items()]
     decision = Decision(dataset.name, "", "", "fix", values)
     fixed, left = apply(frame, dataset, cells, {0: decision})
     reasons = contracts.check(fixed, dataset, left, now)["reason"].to_list()
@@ -304,10 +308,10 @@ def _join_held(frame: pl.DataFrame, unparsed: list[Unparsed], held: pl.DataFrame
     unread = held.columns[-2]
     kept = held.join(frame.select(dataset.key).unique(), on=list(dataset.key), how="anti", maintain_order="left")
     cells = [
-        Unparsed(frame.height + row, column, text, kind_of(column, frame.schema[column], dataset) or "text")
+        Unparsed(frame.height + row, column, text, kind_of(column, frame.schema.get(column, pl.String()), dataset) or "text")
         for row, texts in enumerate(kept[unread].to_list())
         for column, text in json.loads(texts or "{}").items()
-        if column in frame.columns
+        if column in frame.columns or column == messages.WHOLE
     ]
     rows = kept.drop(held.columns[-2:])
     return pl.concat([frame, rows.select(c for c in frame.columns if c in rows.columns)], how="diagonal_relaxed"), [*unparsed, *cells]

@@ -77,6 +77,7 @@ class Taken:
     gone: pl.DataFrame | None  # keys of rows that came and do not go on, whatever was kept under them before
     sorted_out: quarantine.SortedOut
     excluded: dict[str, int]
+    bad: tuple[int, ...] = ()  # numbers of the rows set aside among those that came, unless earlier ones were sorted with them
 
 
 def take(
@@ -178,7 +179,8 @@ def sift(
     key = list(dataset.key)
     out = pl.concat([frame.select(key), sorted_out.bad.select(key)], how="vertical_relaxed")
     gone = out.join(sorted_out.good.select(key), on=key, how="anti", nulls_equal=True).drop_nulls().unique()
-    return Taken(sorted_out.good, gone if gone.height else None, sorted_out, excluded)
+    bad = tuple(kept[_ROW].gather(list(sorted_out.rows)).to_list()) if held is None else ()
+    return Taken(sorted_out.good, gone if gone.height else None, sorted_out, excluded, bad)
 
 
 def finished(dataset: Dataset, commit: Commit, scan: pl.LazyFrame, ledger: Ledger, now: datetime, **left_out: Any) -> Version:

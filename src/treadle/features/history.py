@@ -100,7 +100,7 @@ def join_all(rows: pl.DataFrame, moment: str, views: Sequence[tuple[View, pl.Dat
             row = np.where(asked >= ends[row], row.dtype.type(right.height), row)
         at = pl.Series(row)
         at = at.set(at == right.height, None)
-        columns += [right[f].gather(at) for f in features]
+        columns += right.select(features)[at].get_columns()
     return pl.DataFrame(columns)
 
 
@@ -183,15 +183,11 @@ def _latest(view: View, frame: pl.DataFrame, fact: Sequence[str] = ()) -> pl.Dat
             *entity, epoch.alias(AT), pl.lit(None, _TIME).alias(UNTIL), *features
         )
     until = pl.col(event) + view.ttl + timedelta(microseconds=1) if view.ttl else pl.lit(None, _TIME)
-    told = frame.filter(pl.col(known).is_not_null())
+    told = _told(frame, known)
     moved = _moved(told, known, [event, *entity], fact)
     if moved is None:
-        told = told.filter(pl.col(event).is_not_null())
-        ordered = told if told[known].is_sorted() else told.sort(known, maintain_order=True)
-        current = ordered
-        if not ordered[event].is_sorted():  # some became known out of order
-            ordered = told.sort(known, event, maintain_order=True)
-            current = ordered.filter(pl.col(event) >= pl.col(event).cum_max().over(entity))
+        told = _told(told, event)
+        current = told if told[known].is_sorted() and told[event].is_sorted() else told[_in_turn(told, known, event, entity)]
         return current.select(*entity, pl.col(known).alias(AT), until.alias(UNTIL), *features, pl.col(event).alias(EVENT))
     # The entities of facts whose correction moved them, in time or to another entity, are walked through one change after the other.
     calm = _latest(view, told.join(moved, on=entity, how="anti", nulls_equal=True))
@@ -204,6 +200,22 @@ def _latest(view: View, frame: pl.DataFrame, fact: Sequence[str] = ()) -> pl.Dat
         pl.col(event).cum_max().forward_fill().over(entity).fill_null(pl.lit(0).cast(_TIME)).alias(EVENT),
     )
     return pl.concat([calm, changed], how="vertical_relaxed").sort(AT, maintain_order=True)
+
+
+def _told(frame: pl.DataFrame, time: str) -> pl.DataFrame:
+    return frame.filter(pl.col(time).is_not_null()) if frame[time].null_count() else frame
+
+
+def _in_turn(told: pl.DataFrame, known: str, event: str, entity: list[str]) -> pl.Series:
+    """The places of the rows that were the latest of their entity when they became known, in the order in which they did."""
+    # Only the columns that decide are put in order; the features are fetched once, by the caller.
+    order = told.select(*entity, pl.col(known).alias(_SINCE), pl.col(event).alias(_FIRST)).with_row_index(_ROW)
+    if order[_SINCE].equals(order[_FIRST]):  # each became known when it happened: none was overtaken before
+        return order.sort(_SINCE, maintain_order=True)[_ROW]
+    order = order.sort(_SINCE, _FIRST, maintain_order=True)
+    if not order[_FIRST].is_sorted():  # some became known out of order
+        order = order.filter(pl.col(_FIRST) >= pl.col(_FIRST).cum_max().over(entity))
+    return order[_ROW]
 
 
 def _moved(told: pl.DataFrame, known: str, place: list[str], fact: Sequence[str]) -> pl.DataFrame | None:
@@ -284,6 +296,6 @@ def look_ahead(view: View, source: pl.DataFrame, whole: pl.DataFrame, cuts: int 
             )
 
 
-def feature_kinds(view: View, values: pl.DataFrame) -> Mapping[str, str]:
-    """Feature name to 'number' or 'category'."""
-    return {name: "number" if values.schema[name].is_numeric() or values.schema[name] == pl.Boolean else "category" for name in view.feature_names()}
+def feature_kinds(view: View, types: Mapping[str, pl.DataType]) -> Mapping[str, str]:
+    """Feature name to 'number' or 'category', by the columns of the view's history."""
+    return {name: "number" if types[name].is_numeric() or types[name] == pl.Boolean else "category" for name in view.feature_names()}

@@ -1,7 +1,7 @@
 """The point-in-time join where it does not fit into memory: on DuckDB, which spills to disk; and cut by entity into tasks for an executor.
 
 Both read Parquet files and write one, and give what `history.join_all` gives of the same rows. What is held in memory is DuckDB's limit and, of each
-view, the history of one part of its entities at a time.
+view, the history of one part of its entities at a time. `treadle run` asks `fits` and goes by `file_history` and `join_values` where it does not.
 
     >>> join_files(rows, "asked", [(view, source_files)], out, memory=200_000_000)       # doctest: +SKIP
 """
@@ -10,40 +10,100 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from treadle.core.declare.data import View
-from treadle.core.errors import DataError, StorageError
-from treadle.features.history import AT, UNTIL, fact_of, history, join_all
+from treadle.core.errors import DataError, ProjectError, StorageError, UsageError
+from treadle.features.history import AT, UNTIL, compute, fact_of, history, join_all
 from treadle.ports.executor import Executor, Task
 
 _ROW = "__join_row__"
+_HOST = socket.gethostname()
+_PART = "__part__"
 _PART_ROWS = 2_000_000  # rows of a source that one part holds, about
+_LEAST_ROWS = 10_000  # smaller parts spare nothing
+_LEAST = 64_000_000  # bytes that DuckDB needs to sort at all
+_SAMPLE = 20_000  # rows by which a source's size is told, and whether a function looks from one entity to another
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a join may take: bytes of memory, threads; where it spills to (a folder of its own is made there and removed)."""
+    """What a join may take: bytes of memory, threads; where it spills to (a folder is made there and removed, as are those of killed joins)."""
 
     memory: int
     threads: int = 1
     spill: Path | None = None
 
 
-def fits(bytes_of_rows: int, limit: int = 0) -> bool:
-    """Whether frames of so many bytes are joined in memory: they, their order and the result take about four times as much.
+def fits(view: View, rows: int, limit: int) -> bool:
+    """Whether the history of a view over `rows` bytes is computed in memory, of which `limit` bytes may be taken."""
+    return rows * growth(view) <= limit
 
-    Args:
-        limit: bytes that may be used; half of what the machine has free if 0.
+
+def growth(view: View) -> int:
+    """How many times the bytes of its source a view's history takes while it is computed, about: the source, its order and the result; of windows
+    each row as often as it counts, of a function what it makes, and makes again to see whether it looks ahead."""
+    if view.aggregates and view.every:
+        spans = {view.windows.get(name, view.window) for name in view.aggregates}
+        return 4 + sum(-(-span // view.every) for span in spans if span is not None)
+    return 8 if view.function is not None else 4
+
+
+def size_of(rows: pl.LazyFrame) -> int:
+    """About how many bytes rows take in memory, told by the first ones."""
+    first = rows.head(_SAMPLE).collect()
+    if first.height < _SAMPLE:
+        return int(first.estimated_size())
+    return int(first.estimated_size() / first.height * int(rows.select(pl.len()).collect().item()))
+
+
+def file_history(view: View, files: Sequence[Path], out: Path, limits: Limits) -> None:
+    """Write a view's history to `out` (Parquet), holding no more of it at a time than the limit: each part of its entities on its own.
+
+    It has the rows of `history.history` that can ever be joined, and of each entity in the same order.
+    Raises: ProjectError for a function that looks from one entity to another.
     """
-    return bytes_of_rows * 4 <= (limit or _free() // 2)
+    if find_spec("duckdb") is None:
+        raise UsageError(
+            f"The history of view {view.name!r} does not fit into memory, and DuckDB, which joins it on the disk, is not installed.",
+            where=view.place, hint="Run: pip install 'treadle[sql]'",
+        )  # fmt: skip
+    scan = pl.scan_parquet([str(f) for f in files], glob=False)
+    _check_function(view, scan.head(_SAMPLE).collect())
+    rows = int(scan.select(pl.len()).collect().item())
+    parts = max(1, min(-(-size_of(scan) * growth(view) // max(1, limits.memory)), -(-rows // _LEAST_ROWS)))
+    with _Folder(limits.spill) as folder:
+        made = _write_parts(view, files, folder, parts, rows)
+        pl.scan_parquet([str(f) for f in made], glob=False).sink_parquet(out, compression="lz4", row_group_size=100_000)
+
+
+def join_values(rows: pl.DataFrame, moment: str, views: Sequence[tuple[View, pl.DataFrame | Path]], limits: Limits) -> pl.DataFrame:
+    """As `history.join_all`, where some histories are frames and others are files, which DuckDB joins without loading them."""
+    columns: dict[str, pl.Series] = {}
+    framed = [(view, values) for view, values in views if isinstance(values, pl.DataFrame)]
+    filed = [(view, values) for view, values in views if not isinstance(values, pl.DataFrame)]
+    if framed:
+        columns |= {c.name: c for c in join_all(rows, moment, framed).get_columns()}
+    if filed:
+        with _Folder(limits.spill) as folder:
+            asked, out = folder / "asked.parquet", folder / "out.parquet"
+            rows.select(list(dict.fromkeys([moment, *(c for view, _ in filed for c in view.entity)]))).write_parquet(asked)
+            _check_names([asked], [(view, ()) for view, _ in filed])
+            _asof([asked], moment, [(view, [path]) for view, path in filed], out, limits, folder)
+            for view, path in filed:
+                types = pl.read_parquet_schema(path)
+                found = pl.read_parquet(out, columns=list(view.feature_names()))
+                columns |= {c.name: c for c in found.cast({f: types[f] for f in view.feature_names()}).get_columns()}
+    return pl.DataFrame([columns[f] for view, _ in views for f in view.feature_names()])
 
 
 def join_files(rows: Sequence[Path], moment: str, views: Sequence[tuple[View, Sequence[Path]]], out: Path, limits: Limits, *, parts: int = 0) -> int:
@@ -64,11 +124,14 @@ def join_files(rows: Sequence[Path], moment: str, views: Sequence[tuple[View, Se
 
 
 def write_history(view: View, files: Sequence[Path], folder: Path, parts: int) -> list[Path]:
-    """A view's history as Parquet files, one for each part of its entities; no more than a part of the source is held at a time."""
+    """A view's history as Parquet files, one for each part of its entities; no more than a part of the source is held at a time.
+
+    Of values of an entity that became known at once it has the last one only: that is the one that counts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for part in range(parts):
-        made = _part_history(view, files, part, parts)
+        made = _one_at_a_time(view, _part_history(view, files, part, parts))
         if made.height:
             written.append(folder / f"{part:05}.parquet")
             made.write_parquet(written[-1])
@@ -146,9 +209,56 @@ def _part_history(view: View, files: Sequence[Path], part: int, parts: int) -> p
     return made.filter(mine)
 
 
+def _one_at_a_time(view: View, values: pl.DataFrame) -> pl.DataFrame:
+    """A history without what is never looked at: of values of an entity that became known at once the last one counts."""
+    return values.unique([*view.entity, AT], keep="last", maintain_order=True)
+
+
 def _in_part(view: View, part: int, parts: int) -> pl.Expr:
     """Whether a row is of a part of a view's entities: the same for its source and for the rows that ask, on every node with the same Polars."""
     return pl.struct(view.entity).hash(seed=0) % parts == part
+
+
+def _check_function(view: View, sample: pl.DataFrame) -> None:
+    """Raise ProjectError when a view's function says otherwise of an entity when others are not there: then it cannot be computed in parts."""
+    if view.function is None or sample.height < 2:
+        return
+    entity = list(view.entity)
+    some = sample.select(entity).unique(maintain_order=True).gather_every(2)
+    times = filter(None, (view.source.event_time, view.source.known_time))
+    features = list(dict.fromkeys([*entity, *times, *view.feature_names()]))
+    alone = compute(view, sample.join(some, on=entity, how="semi", nulls_equal=True, maintain_order="left")).select(features)
+    among = compute(view, sample).join(some, on=entity, how="semi", nulls_equal=True).select(features)
+    if not alone.sort(pl.all()).equals(among.sort(pl.all())):
+        raise ProjectError(
+            f"{view.function.__name__} looks from one entity to another, so it needs all rows at once, and they do not fit into memory.",
+            where=f"view {view.name!r} ({view.place})", hint="Give it more memory (the setting 'memory'), or let it use each entity's own rows only.",
+        )  # fmt: skip
+
+
+def _write_parts(view: View, files: Sequence[Path], folder: Path, parts: int, rows: int) -> list[Path]:
+    """As `write_history`, with the source read once: first its rows are cut into files by part."""
+    fact = fact_of(view.source)
+    if parts == 1 or (fact and view.function is None and not set(view.entity) <= set(fact)):
+        return write_history(view, files, folder / "parts", parts)  # a fact may go from one part to another
+    cut = folder / "cut"
+    cut.mkdir()
+    pieces: dict[int, list[Path]] = {}
+    step = max(_LEAST_ROWS, rows // parts)
+    scan = pl.scan_parquet([str(f) for f in files], glob=False).with_columns((pl.struct(view.entity).hash(seed=0) % parts).alias(_PART))
+    for start in range(0, rows, step):
+        for (part,), piece in scan.slice(start, step).collect().partition_by(_PART, as_dict=True, include_key=False, maintain_order=True).items():
+            pieces.setdefault(int(part), []).append(cut / f"{part}-{start}.parquet")
+            piece.write_parquet(pieces[int(part)][-1], compression="lz4")
+    written: list[Path] = []
+    for part in sorted(pieces):
+        made = _one_at_a_time(view, history(view, pl.scan_parquet([str(f) for f in pieces[part]], glob=False).collect()))
+        for path in pieces[part]:
+            path.unlink()
+        if made.height or not written:
+            written.append(folder / f"{part:05}.parquet")
+            made.write_parquet(written[-1], compression="lz4")
+    return written
 
 
 def _bare(view: View) -> View:
@@ -162,15 +272,12 @@ def _asof(
 ) -> int:
     select, joins = ["r.* EXCLUDE (file_row_number, filename)"], []
     for i, (view, files) in enumerate(histories):
-        entity = ", ".join(_name(c) for c in view.entity)
         until = f"h{i}.{_name(UNTIL)}"
         for feature in view.feature_names():
             value = f"h{i}.{_name(feature)}"
             select.append(f"CASE WHEN {until} IS NULL OR r.{_name(moment)} < {until} THEN {value} END AS {_name(feature)}")
-        # Of values known at once the last one counts: each history is in order within its file, and an entity is in one file only.
-        newest = f"row_number() OVER (PARTITION BY {entity}, {_name(AT)} ORDER BY file_row_number DESC) = 1"
         joins.append(
-            f"ASOF LEFT JOIN (SELECT * FROM {_files(files, numbered=True)} QUALIFY {newest}) h{i} ON "
+            f"ASOF LEFT JOIN {_files(files)} h{i} ON "
             + " AND ".join([*(f"r.{_name(c)} = h{i}.{_name(c)}" for c in view.entity), f"r.{_name(moment)} >= h{i}.{_name(AT)}"])
         )
     order = "ORDER BY array_position(" + _list([str(f) for f in rows]) + ", r.filename), r.file_row_number"
@@ -194,11 +301,13 @@ def _put_together(rows: Sequence[Path], done: Sequence[tuple[View, Sequence[Path
 
 
 def _run(query: str, out: Path, limits: Limits, folder: Path) -> int:
-    import duckdb
-
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        raise UsageError("Joins larger than memory are done by DuckDB, which is not installed.", hint="Run: pip install 'treadle[sql]'") from None
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     connection = duckdb.connect(
-        config={"memory_limit": f"{limits.memory // 1_000_000}MB", "threads": limits.threads, "temp_directory": str(folder / "spill")}
+        config={"memory_limit": f"{max(limits.memory, _LEAST) // 1_000_000}MB", "threads": limits.threads, "temp_directory": str(folder / "spill")}
     )
     try:
         connection.execute("SET TimeZone = 'UTC'").fetchall()
@@ -215,16 +324,30 @@ def _run(query: str, out: Path, limits: Limits, folder: Path) -> int:
     return int(copied[0]) if copied else 0
 
 
+def sweep(spill: Path) -> None:
+    """Remove what joins of killed processes of this machine left where they spilled to."""
+    for left in spill.glob(f"join-{_HOST}-*"):
+        pid = left.name.removeprefix(f"join-{_HOST}-").split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def working_folder(limits: Limits) -> _Folder:
+    """A folder to work in, on the disk that is spilled to; it is gone afterwards."""
+    return _Folder(limits.spill)
+
+
 class _Folder:
     """A folder to work in, which is gone afterwards."""
 
     def __init__(self, inside: Path | None) -> None:
         if inside is not None:
             inside.mkdir(parents=True, exist_ok=True)
+            sweep(inside)
         self._inside = inside
 
     def __enter__(self) -> Path:
-        self._path = Path(tempfile.mkdtemp(prefix="join-", dir=self._inside))
+        self._path = Path(tempfile.mkdtemp(prefix=f"join-{_HOST}-{os.getpid()}-", dir=self._inside))
         return self._path
 
     def __exit__(self, *error: object) -> None:
@@ -251,15 +374,3 @@ def _text(text: str) -> str:
 def _name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
-
-def _free() -> int:
-    """Bytes of memory this process may still take: of the machine, or of its control group."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            free = min(free, int(text))
-    return free

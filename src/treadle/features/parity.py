@@ -13,7 +13,7 @@ from treadle.core.declare.data import View
 from treadle.core.declare.model import Model
 from treadle.features.history import AT
 from treadle.features.online import Materialiser
-from treadle.features.rows import KEY, MOMENT
+from treadle.features.rows import KEY, MOMENT, Values
 from treadle.ports.online import OnlineStore
 
 
@@ -31,7 +31,7 @@ def check(
     model: Model,
     source: pl.DataFrame,
     rows: pl.DataFrame,
-    views: Sequence[tuple[View, pl.DataFrame]],
+    views: Sequence[tuple[View, Values]],
     store: OnlineStore,
     request_fields: Sequence[str],
     features: Sequence[str],
@@ -50,7 +50,8 @@ def check(
     """
     moments = rows[MOMENT]
     if views:
-        newest = max((v[AT].max() for _, v in views if v.height and v[AT].max() is not None), default=None)  # type: ignore[type-var]
+        lasts = [_scan(values).select(pl.col(AT).max()).collect().item() for _, values in views]
+        newest = max((at for at in lasts if at is not None), default=None)
         usable = rows.with_row_index("__i__").filter(pl.col(MOMENT) <= newest if newest is not None else True)
         # The last rows before the newest value: one stretch of time, so that the store has to be brought over it only once.
         chosen = usable.sort(MOMENT).tail(most * 5).gather_every(5)["__i__"].to_list()
@@ -58,7 +59,7 @@ def check(
         chosen = list(range(0, rows.height, max(1, rows.height // most)))[:most]
     if not chosen:
         return 0, []
-    material = Materialiser(store, views)
+    material = Materialiser(store, [(view, _of(source[chosen], view, values)) for view, values in views])
     if views:
         material.fill(moments[chosen[0]])
     found: list[Mismatch] = []
@@ -76,6 +77,18 @@ def check(
             if encode([served]).tobytes() != encode([trained]).tobytes():
                 found.append(Mismatch(expected[KEY], "the encoded row", trained, served))
     return len(chosen), found
+
+
+def _scan(values: Values) -> pl.LazyFrame:
+    return values.lazy() if isinstance(values, pl.DataFrame) else pl.scan_parquet(values, glob=False)
+
+
+def _of(rows: pl.DataFrame, view: View, values: Values) -> pl.DataFrame:
+    """A view's history; of one in a file what is about the entities of rows."""
+    if isinstance(values, pl.DataFrame):
+        return values
+    entities = rows.lazy().select(view.entity).unique()
+    return _scan(values).join(entities, on=list(view.entity), how="semi", maintain_order="left").collect().sort(AT, maintain_order=True)
 
 
 def request_of(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Alarms: one cause, one alarm. A finding of a kind that is already open for the same version joins it; only a new one is an event.
 
 An alarm is about a version of a model, or about a data set whose contract is broken: then it goes to the data set's owner, and is resolved by the
-first take that keeps the promise again.
+first take that keeps the promise again. Or it is about a view whose online values are too old: it goes to the view's owner, until they are fresh.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import Clock, iso
+from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, TreadleError
 from treadle.core.records import Link, Record, Ref
 from treadle.monitoring.judge import Finding
@@ -21,7 +22,9 @@ from treadle.ports.notifier import Message, Notifier
 
 KIND = "alarm"
 PROMISES = {"at_most": "contract", "fresh": "freshness", "volume": "volume", "like": "distribution", "schema": "schema"}
+STALE = "stale"  # online values of a view are older than they may be
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
+_FRESHNESS = "online_freshness"  # of materialise.py
 _REMEMBERED = 50
 SEVERITY = {"skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium"}
 
@@ -48,8 +51,13 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "about", Ref("model_version", f"{model}.v{version}")))
-        ledger.append("alarm.raised", Ref(KIND, id), {"kind": finding.kind, "sentence": finding.sentence})
+        _raised(record, ledger)
     return record
+
+
+def _raised(record: Record, ledger: Ledger) -> None:
+    # Its sentence may name a value of a row, as an example. It stands in the record, which an erasure can reach; no event can be changed.
+    ledger.append("alarm.raised", Ref(KIND, record.id), {"kind": record["kind"], "severity": record["severity"]})
 
 
 def open_alarms(model: str, ledger: Ledger) -> list[Record]:
@@ -58,13 +66,22 @@ def open_alarms(model: str, ledger: Ledger) -> list[Record]:
 
 
 def open_data_alarms(ledger: Ledger, dataset: str | None = None) -> list[Record]:
-    """Alarms about data sets, or one of them, that nothing has answered yet, oldest first."""
+    """Alarms about data sets and the views of them, or of one, that nothing has answered yet, oldest first."""
     found = ledger.find(KIND, {"model": "", "status": "open"})
     return [a for a in found if a.get("dataset") and dataset in (None, a["dataset"])]
 
 
+def concerns(record: Record, model: Model) -> bool:
+    """Whether an alarm is about a model: about its versions, the data sets it is made from, or the online values it looks up."""
+    if record["model"]:
+        return bool(record["model"] == model.name)
+    if record.get("view"):
+        return record["view"] in {v.name for v in model.views}
+    return record.get("dataset") in {model.rows.name, *(v.source.name for v in model.views)}
+
+
 def about_data(ledger: Ledger, clock: Clock) -> list[Record]:
-    """Bring the alarms about data sets to what is recorded of their contracts; returns the newly raised ones.
+    """Bring the alarms about data sets and views to what is recorded of contracts and freshness; returns the newly raised ones.
 
     It looks at how things stand, not at what happened, so that it can be done by anyone, at any time, and again.
     """
@@ -72,48 +89,75 @@ def about_data(ledger: Ledger, clock: Clock) -> list[Record]:
     for state in ledger.find(_CONTRACTS):
         with suppress(Conflict):  # somebody else is doing just this
             raised += _of_one(state, ledger, clock)
+    for state in ledger.find(_FRESHNESS):
+        with suppress(Conflict):
+            raised += _of_view(state, ledger, clock)
     return raised
 
 
 def _of_one(state: Record, ledger: Ledger, clock: Clock) -> list[Record]:
     raised, broken = [], state["broken"]
     for alarm in open_data_alarms(ledger, state["dataset"]):
+        if alarm.get("view"):
+            continue
         told = broken.get(alarm["promise"])
         if told is None:
             resolve(alarm, f"the rows taken at {state['taken'][:16]} keep the promise", ledger, clock)
-        elif told["sentence"] not in (alarm["sentence"], *(a["sentence"] for a in alarm["again"][-1:])):
-            again = [*alarm["again"], {"sentence": told["sentence"], "at": state["taken"]}][-_REMEMBERED:]
-            ledger.put(KIND, alarm.id, {**alarm.body, "again": again}, expect=alarm.version)
+        else:
+            _joined(alarm, told["sentence"], state["taken"], ledger)
     for promise, told in broken.items():
-        record = _data_alarm(state, promise, told, ledger, clock)
+        severity = "high" if told["stops"] else "medium"
+        about = {"dataset": state["dataset"], "promise": promise, "kind": PROMISES.get(promise, promise), "severity": severity}
+        record = _data_alarm([state["dataset"], promise, told["since"]], state, about, told, ledger, clock)
         if record is not None:
             raised.append(record)
     return raised
 
 
-def _data_alarm(state: Record, promise: str, told: Mapping[str, Any], ledger: Ledger, clock: Clock) -> Record | None:
-    dataset, since = state["dataset"], told["since"]
-    id = f"alarm-{digest([dataset, promise, since])[:12]}"
+def _of_view(state: Record, ledger: Ledger, clock: Clock) -> list[Record]:
+    for alarm in ledger.find(KIND, {"model": "", "status": "open", "view": state["view"]}):
+        if state["stale"]:
+            _joined(alarm, state["sentence"], state["at"], ledger)
+        else:
+            resolve(alarm, state["sentence"], ledger, clock)
+    if not state["stale"]:
+        return []
+    about = {"dataset": state["dataset"], "view": state["view"], "promise": "", "kind": STALE, "severity": "medium"}
+    record = _data_alarm([STALE, state["view"], state["since"]], state, about, state.body, ledger, clock)
+    return [] if record is None else [record]
+
+
+def _joined(alarm: Record, sentence: str, at: str, ledger: Ledger) -> None:
+    if sentence not in (alarm["sentence"], *(a["sentence"] for a in alarm["again"][-1:])):
+        again = [*alarm["again"], {"sentence": sentence, "at": at}][-_REMEMBERED:]
+        ledger.put(KIND, alarm.id, {**alarm.body, "again": again}, expect=alarm.version)
+
+
+def _data_alarm(
+    cause: Sequence[str], state: Record, about: Mapping[str, str], told: Mapping[str, Any], ledger: Ledger, clock: Clock
+) -> Record | None:
+    """An alarm to the owner that a state names, unless this cause has had its own."""
+    id = f"alarm-{digest(list(cause))[:12]}"
     if ledger.get(KIND, id) is not None:
         return None
     body: dict[str, Any] = {
-        "model": "", "version": None, "dataset": dataset, "promise": promise, "owner": state["owner"], "kind": PROMISES.get(promise, promise),
-        "severity": "high" if told["stops"] else "medium", "status": "open", "told": False, "again": [], "raised": iso(clock.now()), "reaction": "",
-        "resolution": "", "metric": "", "value": None, "threshold": None, "window": [since, since], "features": [], "sentence": told["sentence"],
-        "for": [state["owner"]] if state["owner"] else ["data engineering"],
+        "model": "", "version": None, **about, "owner": state["owner"], "status": "open", "told": False, "again": [], "raised": iso(clock.now()),
+        "reaction": "", "resolution": "", "metric": "", "value": None, "threshold": None, "window": [told["since"], told["since"]], "features": [],
+        "sentence": told["sentence"], "for": [state["owner"]] if state["owner"] else ["data engineering"],
     }  # fmt: skip
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
-        ledger.link(Link(Ref(KIND, id), "about", Ref(_CONTRACTS, state.id)))
-        ledger.append("alarm.raised", Ref(KIND, id), {"kind": body["kind"], "sentence": told["sentence"]})
+        ledger.link(Link(Ref(KIND, id), "about", Ref(state.kind, state.id)))
+        _raised(record, ledger)
     return record
 
 
 def about(record: Record) -> str:
-    """What an alarm is about, in words: a model, or a data set and who answers for it."""
+    """What an alarm is about, in words: a model, or a data set or view and who answers for it."""
     if record["model"]:
         return str(record["model"])
-    return f"data set {record['dataset']}" + (f", for {record['owner']}" if record.get("owner") else "")
+    what = f"view {record['view']}" if record.get("view") else f"data set {record['dataset']}"
+    return what + (f", for {record['owner']}" if record.get("owner") else "")
 
 
 def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
@@ -122,7 +166,7 @@ def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, ac
         closed = ledger.put(
             KIND, record.id, {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now())}, expect=record.version
         )
-        ledger.append("alarm.resolved", Ref(KIND, record.id), {"resolution": resolution}, actor=actor)
+        ledger.append("alarm.resolved", Ref(KIND, record.id), {"kind": record["kind"]}, actor=actor)
     return closed
 
 

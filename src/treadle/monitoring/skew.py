@@ -1,7 +1,8 @@
 """Skew: a sample of what was served in production is computed again from the recorded data, as known then, and compared.
 
-A feature agrees when what was served is what the data give at the prediction's moment, or what a store gives that was filled when ours was. It does
-not agree when the store holds something the data never said, holds nothing, or has not been filled for the time of a value.
+A feature agrees when what was served is what the data give at the prediction's moment, or what a store gives that was filled when ours was. So a
+store that is behind is no skew; that its values are too old is an alarm of its own. A feature does not agree when the store held something the data
+never said, or did not hold what they said when it was last filled. Where it is not known when that was, what the data give now alone counts.
 """
 
 from __future__ import annotations

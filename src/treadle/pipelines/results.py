@@ -2,7 +2,8 @@
 
 Bytes go into the blob store while they are made, and are hashed on the way. Pickles are read only from the project's own blob store, by the
 address its own ledger recorded and whose hash is checked; nothing that came from outside is ever unpickled. The result of a fan-out is a list
-of the addresses of its tasks' results: what they returned is not copied.
+of the addresses of its tasks' results: what they returned is not copied. Rows that need not fit into memory are `Filed`: a step writes them into the
+blob store itself, and whoever takes them gets the path of a Parquet file.
 """
 
 from __future__ import annotations
@@ -10,16 +11,27 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from treadle.core.errors import UsageError
 from treadle.ports.blobs import Blobs
 
 LIST = "list"
+FILE = "parquet"
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Rows that a step put into the blob store as one Parquet file. They are never loaded here; their result is the file's path."""
+
+    address: str
 
 
 def store(value: Any, blobs: Blobs, step: str = "") -> tuple[str, str]:
     """Store a result; returns (codec, address). Raises UsageError when it cannot be stored."""
+    if isinstance(value, Filed):
+        return FILE, value.address
     if _is_frame(value):
         frame = value.rechunk()  # equal rows are equal bytes, however the frame came about
 
@@ -55,7 +67,9 @@ def store_list(parts: list[tuple[str, str]], blobs: Blobs) -> tuple[str, str]:
 
 
 def load(codec: str, address: str, blobs: Blobs) -> Any:
-    """The result again. Raises NotFound or Corrupt."""
+    """The result again; of `Filed` rows the path of the file, which is not read. Raises NotFound or Corrupt."""
+    if codec == FILE:
+        return blobs.path(address)
     return decode(codec, blobs.get(address), blobs)
 
 

@@ -31,7 +31,7 @@ def recorded(ws: Workspace, model: Model) -> dict[str, Any]:
 def _with_record(ws: Workspace, model: Model, known: Sequence[Record], earned: dict[str, Any] | None) -> dict[str, Any]:
     deployed = promote.deployment(model.name, ws.ledger)
     runs = runs_of(model.name, ws.ledger)
-    raised = alarms_of(model.name, ws.ledger)
+    raised = alarms_of(model, ws.ledger)
     answered, with_outcome = ws.predictions.count(model.name)
     replayed = bool(ws.ledger.find("replay", {"model": model.name}, limit=1))
     served = earned["served"] if earned and replayed else {}

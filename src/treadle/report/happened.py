@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from treadle.core.declare.model import Model
 from treadle.core.records import Event, Record
 from treadle.monitoring import alarms
 from treadle.pipelines.run import RUN, STEP
@@ -31,12 +32,16 @@ def seconds_of(run: Record) -> float:
     return float(run.get("seconds", 0.0))
 
 
-def alarms_of(model: str, ledger: Ledger) -> list[dict[str, Any]]:
-    """Every alarm of a model, oldest first."""
+def alarms_of(model: Model, ledger: Ledger) -> list[dict[str, Any]]:
+    """Every alarm about a model, the data sets it is made from and the online values it looks up, oldest first.
+
+    `about` is empty for the model itself.
+    """
     found = [
-        {"id": a.id, **{k: a[k] for k in _ALARM}, "resolved": a.get("resolved", ""), "again": len(a["again"])}
-        for a in ledger.find(alarms.KIND, {"model": model})
-    ]
+        {"id": a.id, **{k: a[k] for k in _ALARM}, "about": "" if a["model"] else alarms.about(a), "resolved": a.get("resolved", ""),
+         "again": len(a["again"])}
+        for name in (model.name, "") for a in ledger.find(alarms.KIND, {"model": name}) if alarms.concerns(a, model)
+    ]  # fmt: skip
     return sorted(found, key=lambda a: (a["raised"], a["id"]))
 
 
@@ -103,8 +108,9 @@ def _told(
         if alarm is None:
             return None
         if kind == "alarm.raised":
-            return {"at": alarm["raised"], "text": f"{alarm['kind'].replace('_', ' ')}: {alarm['sentence']}"}
-        return {"at": alarm["resolved"] or event.time, "text": str(body.get("resolution", ""))}
+            about = f" of {alarm['about']}" if alarm["about"] else ""
+            return {"at": alarm["raised"], "text": f"{alarm['kind'].replace('_', ' ')}{about}: {alarm['sentence']}"}
+        return {"at": alarm["resolved"] or event.time, "text": str(alarm["resolution"])}
     if event.subject.kind == versions.KIND:
         version = by_version.get(event.subject.id)
         if version is None:

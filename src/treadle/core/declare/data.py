@@ -287,6 +287,7 @@ class View:
     place: str = field(default="", compare=False)
     windows: Mapping[str, timedelta] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    fresh: timedelta | None = None  # how old its newest online value may be before its owner is told; else its ttl, or two steps of the grid
 
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features this view gives."""

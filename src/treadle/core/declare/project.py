@@ -95,11 +95,16 @@ class Project:
         window: str | timedelta | None = None,
         every: str | timedelta | None = None,
         ttl: str | timedelta | None = None,
+        fresh: str | timedelta | None = None,
         owner: str = "",
         description: str = "",
         descriptions: Mapping[str, str] | None = None,
     ) -> Any:
         """Declare a feature view, or decorate the function that computes one. See `View`.
+
+        Args:
+            fresh: how old the newest value in the online store may be; older is an alarm to the view's owner. Its ttl if not given, or two steps of
+                `every`.
 
         A decorated function takes the source as a lazy frame and returns a lazy frame with the entity, the source's time column(s) and the
         features; it may look back, never ahead, which is checked on the data by running it on history cut off at several moments.
@@ -129,12 +134,20 @@ class Project:
                     )
             if aggregates and not (source.known_time or source.event_time):
                 raise ProjectError(f"View {view_name!r} aggregates over {source.name!r}, which has no known_time or event_time.", where=place)
+            if fresh is not None and not length(fresh):
+                raise ProjectError(f"View {view_name!r} has fresh={fresh!r}, which is no time.", where=place, hint="For example fresh='2h'.")
+            if fresh is not None and not (source.known_time or source.event_time):
+                raise ProjectError(
+                    f"View {view_name!r} is to be fresh, and its source {source.name!r} has no known_time or event_time.", where=place,
+                    hint="Name the time column of the data set, or leave fresh out.",
+                )  # fmt: skip
             if not aggregates and not columns:
                 raise ProjectError(f"View {view_name!r} names no features.", where=place, hint="List them in features=[...].")
             declared = View(
                 _checked(view_name, "view", place), source, names(entity), columns, aggregates, function,
                 optional_span(window), optional_span(every), optional_span(ttl), owner or self.owner,
                 description or (getattr(function, "__doc__", None) or "").strip().partition("\n")[0], place, windows, dict(descriptions or {}),
+                optional_span(fresh),
             )  # fmt: skip
             return _add(self.views, view_name, declared, "view", place)
 

@@ -26,7 +26,10 @@ from treadle.core.errors import ProjectError
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-ALARMS = ("quality", "calibration", "input", "prediction", "data_quality")
+ALARMS = (
+    "quality", "calibration", "input", "prediction", "data_quality", "skew",  # about a model
+    "contract", "freshness", "volume", "distribution", "schema", "stale",  # about the data it is made from and looks up
+)  # fmt: skip
 CATCH_UP = ("last", "all", "none")
 _AROUND = timedelta(hours=25)  # no zone has ever left out more than a day at once
 CatchUp = Literal["last", "all", "none"]
@@ -140,7 +143,7 @@ class NewData:
 
 @dataclass(frozen=True)
 class Alarm:
-    """An open alarm of one of these kinds, about the schedule's model (of any model, where the target is a pipeline)."""
+    """An open alarm of one of these kinds, about the schedule's model or the data it uses (about any, where the target is a pipeline)."""
 
     kinds: tuple[str, ...]
 
@@ -253,7 +256,8 @@ def on_new_data(dataset: Dataset) -> NewData:
 
 
 def on_alarm(kinds: str | Iterable[str] = ("quality", "calibration")) -> Alarm:
-    """When an alarm of one of these kinds is open: 'quality', 'calibration', 'input', 'prediction', 'data_quality'.
+    """When an alarm of one of these kinds is open: 'quality', 'calibration', 'input', 'prediction', 'data_quality' or 'skew' of a model;
+    'contract', 'freshness', 'volume', 'distribution' or 'schema' of a data set whose contract is broken; 'stale' of a view's online values.
 
     Alarms that the model's own watch retrains on (`retrain=tr.on_evidence(...)`) are left to it, so that none is answered twice.
     """
