@@ -5,7 +5,7 @@ longer valid, exclusive; null for never) and the features. What was not known by
 ever lost: a row without a known, valid value gets nulls.
 
 A fact that is corrected is there several times: a data set that keeps its corrections has its known time in its key, and the rest of the
-key names the fact. At any moment the version known last counts, and no other (docs/decisions/0012).
+key names the fact. At any moment the version known last counts, and no other (docs/decisions/0011).
 """
 
 from __future__ import annotations
