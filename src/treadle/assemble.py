@@ -21,7 +21,7 @@ from treadle.core.errors import NotFound, ProjectError, StorageError
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Progress, Runner
 from treadle.ports.blobs import Blobs
-from treadle.ports.executor import Executor
+from treadle.ports.executor import Executor, Resources
 from treadle.ports.ledger import Ledger
 from treadle.ports.model_format import ModelFormat
 from treadle.ports.notifier import Notifier
@@ -137,9 +137,9 @@ class Workspace:
             here=lambda: self.here, names=Names(self), watch=self.watch,
         )  # fmt: skip
 
-    def hand_out(self) -> HandOut:
-        """Hands parts of a step's work to the executor."""
-        return HandOut(self.executor, self.blobs, Names(self))
+    def hand_out(self, needs: Resources) -> HandOut:
+        """Hands parts of a step's work to the executor; each needs this much of its machine."""
+        return HandOut(self.executor, self.blobs, Names(self), needs)
 
     def close(self) -> None:
         """Let go of worker processes and connections."""

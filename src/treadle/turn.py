@@ -25,6 +25,7 @@ from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Outcome, mark_interrupted
+from treadle.ports.executor import Resources
 from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.serving.endpoint import Loaded
@@ -97,7 +98,7 @@ def build(
     steps["rows"] = Step("rows", work.model_rows, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     steps["signature"] = Step("signature", work.model_signature, sources_of_rows, {"shape": plain(shape)}, {**live, "tables": ws.tables})
     makers = [c.make for c in model.candidates if c.make is not None]
-    each = ws.hand_out() if model.parallel_trials > 1 and not settings and ws.executor.apart else None
+    each = ws.hand_out(Resources(**model.trial_resources)) if model.parallel_trials > 1 and not settings and ws.executor.apart else None
     steps["train"] = Step(
         "train", work.train, {"rows": "rows"}, {"learning": plain(learning), "as_of": time_cut, "settings": plain(settings) if settings else None},
         {**live, "threads": ws.threads, "ledger": ws.ledger, "scope": f"{ws.project.name}.{model.name}", "each": each}, makers, here=each is not None,

@@ -22,12 +22,12 @@ _shared: dict[str, Any] = {}  # of a worker: what the parts of one piece of work
 class HandOut:
     """Does the parts of a piece of work on an executor. What all parts share travels once, through the blob store.
 
-    >>> each = HandOut(executor, blobs, None)              # doctest: +SKIP
+    >>> each = HandOut(executor, blobs, None, Resources())  # doctest: +SKIP
     >>> each(try_one, rows, settings)                      # doctest: +SKIP
     """
 
-    def __init__(self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None) -> None:
-        self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources or Resources()
+    def __init__(self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources) -> None:
+        self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources
         self._stored: tuple[Any, str] | None = None
 
     def __call__(self, function: Callable[[S, A], B], shared: S, parts: Sequence[A]) -> list[B]:

@@ -144,3 +144,4 @@ class Model:
     description: str = ""
     place: str = field(default="", compare=False)
     allow: Mapping[str, str] = field(default_factory=dict)
+    trial_resources: Mapping[str, Any] = field(default_factory=dict)

@@ -159,6 +159,7 @@ class Project:
         trials: int = 12,
         seed: int = 0,
         parallel_trials: int = 1,
+        trial_resources: Mapping[str, Any] | None = None,
         description: str = "",
         allow: Mapping[str, str] | None = None,
     ) -> m.Model:
@@ -178,6 +179,8 @@ class Project:
             trials: how many settings the search tries in all.
             parallel_trials: how many of them are tried at once where the executor has room; the search learns from them together, so that
                 another number may find another model, and another executor does not.
+            trial_resources: what each of them needs where the executor has room, {'cores': 2, 'memory': '4GB', 'gpus': 1}; one core if not given.
+                Memory is a limit. What is found does not depend on it.
             seed: everything random starts from it.
             allow: column to the reason why the model may use it although it is deprecated, protected or personal.
         """
@@ -211,7 +214,7 @@ class Project:
             () if isinstance(candidates, str) else tuple(candidates),
             split or (m.Split("time", 0.2) if rows.event_time else m.at_random()),
             slices, tuple(default_gates() if gates is None else gates), trials, seed, int(parallel_trials), description, place,
-            dict(allow or {}),
+            dict(allow or {}), p.resources(trial_resources or {}),
         )  # fmt: skip
         check_policy(declared)
         return _add(self.models, name, declared, "model", place)
