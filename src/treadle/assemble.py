@@ -21,7 +21,7 @@ from treadle.core.errors import NotFound, ProjectError, StorageError
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Progress, Runner
 from treadle.ports.blobs import Blobs
-from treadle.ports.executor import Executor
+from treadle.ports.executor import Executor, Resources
 from treadle.ports.ledger import Ledger
 from treadle.ports.model_format import ModelFormat
 from treadle.ports.notifier import Notifier
@@ -158,10 +158,10 @@ class Workspace:
             here=lambda: self.here, names=Names(self), watch=self.watch,
         )  # fmt: skip
 
-    def hand_out(self, timeout: float | None = None, instead: Callable[..., Any] | None = None) -> HandOut:
-        """Hands parts of a step's work to the executor; to worker processes where a part may be stopped and the executor cannot do that."""
+    def hand_out(self, needs: Resources, timeout: float | None = None, instead: Callable[..., Any] | None = None) -> HandOut:
+        """Hands parts of a step's work, each with its needs, to the executor; to worker processes where a part may be stopped and it cannot."""
         executor = self.executor if timeout is None or self.executor.stops else self.workers
-        return HandOut(executor, self.blobs, Names(self), timeout=timeout, instead=instead)
+        return HandOut(executor, self.blobs, Names(self), needs, timeout=timeout, instead=instead)
 
     def close(self) -> None:
         """Let go of worker processes and connections."""

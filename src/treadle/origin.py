@@ -15,7 +15,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from treadle import __version__
 from treadle.assemble import Workspace
 from treadle.core.canonical import canonical
 from treadle.core.errors import Corrupt
+from treadle.git import told
 from treadle.pipelines.meaning import house
 from treadle.ports.blobs import Blobs
 from treadle.project_file import PROJECT_FILE
@@ -38,7 +38,6 @@ MOST_FILES = 5_000
 SOURCES = (".py", ".toml", ".json", ".yaml", ".yml", ".sql")  # what an archive takes where there is no git
 _VECTORS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve")
 _FOREIGN = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
-_GIT_SECONDS = 30
 _OF_PYTHON = {"__main__", "sitecustomize", "usercustomize"}
 
 
@@ -57,7 +56,7 @@ def code_state(folder: Path, blobs: Blobs, *, ignored: Sequence[str] = ()) -> di
         'roots': folders of the repository that modules were imported from, 'left_out': [...]}. Else {'snapshot': address, 'left_out': [...]}.
     """
     folder = folder.resolve()
-    found = _git(folder, "rev-parse", "--show-toplevel", "HEAD").decode().splitlines()
+    found = told(folder, "rev-parse", "--show-toplevel", "HEAD").decode().splitlines()
     if len(found) != 2:
         return _snapshot(folder, blobs, ignored)
     top, commit = Path(found[0]).resolve(), found[1]
@@ -66,13 +65,13 @@ def code_state(folder: Path, blobs: Blobs, *, ignored: Sequence[str] = ()) -> di
     places = {path: None, **{_top_package(name, file, top): None for name, file in modules.items() if not file.is_relative_to(folder)}}
     spec = [f":(top,literal){p}" if p != "." else ":(top)" for p in places]
     spec += [f":(top,exclude,glob){_beneath(path, 'report*.html')}", ":(top,exclude,glob)**/__pycache__/**", *_excluded(ignored, folder, top)]
-    diff = _git(
+    diff = told(
         folder, "diff", "HEAD", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/",
         "--dst-prefix=b/", "--", *spec,
     )  # fmt: skip
-    names = _names(_git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *spec))
+    names = _names(told(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *spec))
     loaded = [f for f in (*modules.values(), folder / PROJECT_FILE, folder / "treadle.toml") if f.is_file()]
-    known = set(_names(_git(top, "ls-files", "-z", "--", *(f":(top,literal){f.relative_to(top).as_posix()}" for f in loaded))))
+    known = set(_names(told(top, "ls-files", "-z", "--", *(f":(top,literal){f.relative_to(top).as_posix()}" for f in loaded))))
     hidden = {f.relative_to(top).as_posix() for f in loaded} - known  # git is told to ignore them, and yet they ran
     left_out: list[str] = []
     untracked = _archive(top, sorted({*names, *hidden}), blobs, left_out)
@@ -208,15 +207,6 @@ def _cpu() -> dict[str, str]:
     said = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = (said.get("flags") or said.get("features") or "").split()
     return {"model": said.get("model name", platform.processor()), "vectors": " ".join(sorted({f for f in flags if f.startswith(_VECTORS)}))}
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    """What git says; nothing where there is no git, no repository, or no commit."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=_GIT_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return done.stdout if done.returncode == 0 else b""
 
 
 def _names(listed: bytes) -> list[str]:

@@ -18,10 +18,10 @@ from typing import Any
 
 import treadle
 from treadle.core.errors import Corrupt, NotFound, StorageError, TreadleError, Unavailable
+from treadle.git import git
 from treadle.origin import unpack
 from treadle.ports.blobs import Blobs
 
-_SECONDS = 120  # for one git command
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -88,24 +88,24 @@ def code(origin: Mapping[str, Any], project: Path, blobs: Blobs, folder: Path) -
     commit = str(origin["commit"])
     if shutil.which("git") is None:
         raise Obstacle("git-missing", Unavailable(f"The code is commit {commit[:12]}, and there is no git.", hint="Install git."))
-    repository = _git(project, "rev-parse", "--absolute-git-dir")
+    repository = git(project, "rev-parse", "--absolute-git-dir")
     if repository.returncode:
         what = f"The code is commit {commit[:12]}, and the project folder is in no git repository any more."
         raise Obstacle("repository-missing", NotFound(what, where=str(project), hint="Run it in a clone of the project's repository."))
     index = folder.parent / f"{folder.name}.index"
     known = {"GIT_DIR": repository.stdout.decode().strip(), "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(index)}
-    if _git(folder, "cat-file", "-e", f"{commit}^{{commit}}", **known).returncode:
+    if git(folder, "cat-file", "-e", f"{commit}^{{commit}}", variables=known).returncode:
         what = f"Commit {commit[:12]} is not in the project's repository any more."
         raise Obstacle("commit-missing", NotFound(what, where=str(project), hint="Fetch it from where it was pushed: git fetch --all"))
-    _checked(_git(folder, "read-tree", commit, **known), "commit-missing")
+    _checked(git(folder, "read-tree", commit, variables=known), "commit-missing")
     if origin.get("diff"):
         patch = folder.parent / f"{folder.name}.diff"
         try:
             patch.write_bytes(blobs.get(origin["diff"]))
         except (NotFound, Corrupt) as error:
             raise Obstacle("code-damaged", error) from error
-        _checked(_git(folder, "apply", "--cached", "--binary", "--whitespace=nowarn", str(patch), **known), "code-damaged")
-    _checked(_git(folder, "checkout-index", "--all", "--force", **known), "commit-missing")
+        _checked(git(folder, "apply", "--cached", "--binary", "--whitespace=nowarn", str(patch), variables=known), "code-damaged")
+    _checked(git(folder, "checkout-index", "--all", "--force", variables=known), "commit-missing")
     if origin.get("untracked"):
         _unpacked(origin["untracked"], folder, blobs)
     return folder / str(origin.get("path", ""))
@@ -116,13 +116,6 @@ def _unpacked(address: str, folder: Path, blobs: Blobs) -> None:
         unpack(address, folder, blobs)
     except (NotFound, Corrupt) as error:
         raise Obstacle("code-damaged", error) from error
-
-
-def _git(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    # Variables of a git command that may be running us would point to another repository.
-    env = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")}
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False, env={**env, **variables})
 
 
 def _checked(done: subprocess.CompletedProcess[bytes], reason: str) -> None:

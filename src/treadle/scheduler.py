@@ -7,7 +7,6 @@ refused by the ledger when it wakes up.
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from treadle.core.errors import Cancelled, Conflict, NotFound, TreadleError, Usa
 from treadle.core.ids import new_id
 from treadle.core.records import Record, Ref
 from treadle.data import filesets, sources, versions
+from treadle.git import told
 from treadle.monitoring import alarms
 from treadle.pipelines import declared, lease
 from treadle.pipelines import schedule as plan
@@ -579,22 +579,14 @@ def until_words(schedule: Schedule, moment: datetime) -> str:
 
 def newest_commit(folder: Path) -> tuple[str, str] | None:
     """(id, first line) of the newest commit of HEAD that touches the folder; None outside a git repository, or without one."""
-    said = _git(folder, "log", "-1", "--format=%H%x00%s", "HEAD", "--", ".")
+    said = told(folder, "log", "-1", "--format=%H%x00%s", "HEAD", "--", ".").decode(errors="replace").strip()
     commit, _, line = said.partition("\x00")
     return (commit, line[:200]) if commit else None
 
 
 def older(commit: str, than: str, folder: Path) -> bool:
     """Whether a commit lies in the history of another."""
-    return _git(folder, "merge-base", commit, than) == commit
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return told(folder, "merge-base", commit, than).decode().strip() == commit
 
 
 def _cron_slot(schedule: Schedule, cron: Cron, moment: datetime) -> tuple[str, dict[str, Any]]:

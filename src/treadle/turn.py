@@ -30,6 +30,7 @@ from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Outcome, mark_interrupted
+from treadle.ports.executor import Resources
 from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.serving.endpoint import Loaded
@@ -148,9 +149,10 @@ def _each(ws: Workspace, model: Model) -> HandOut | None:
     limit = model.trial_limit
     if limit is None and model.budget is not None and any(c.make for c in model.candidates):
         limit = model.budget  # the project's own estimators may never end
+    needs = Resources(**model.trial_resources)
     if limit is not None:
-        return ws.hand_out(limit.total_seconds(), given_up)
-    return ws.hand_out() if model.parallel_trials > 1 and ws.executor.apart else None
+        return ws.hand_out(needs, limit.total_seconds(), given_up)
+    return ws.hand_out(needs) if model.parallel_trials > 1 and ws.executor.apart else None
 
 
 def given_up(rows: Any, asked: Any, error: TreadleError) -> Any:

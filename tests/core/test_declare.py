@@ -84,6 +84,7 @@ BAD: list[tuple[str, Callable[[World], Any], str, str]] = [
     ("a rate per nothing known", lambda w: w.project.watch(w.model, false_alarms="1 per fortnight"), "'1 per fortnight' is not a rate", "'1 per quarter'"),
     ("a rate per no time", lambda w: w.project.watch(w.model, false_alarms="1 per 0d"), "'1 per 0d' is not a rate", "'1 per quarter'"),
     ("a retraining limit that is none", lambda w: tr.on_evidence(at_most="often"), "'often' is not a rate", "'2 per week'"),
+    ("a resource of trials that is none", lambda w: w.declare(trial_resources={"core": 2}), "'core' is no resource", "cores, memory, gpus"),
 ]  # fmt: skip
 
 

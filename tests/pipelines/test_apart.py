@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from treadle.backends.inprocess import InProcessExecutor
 from treadle.backends.process_pool import ProcessPool
 from treadle.backends.sqlite_ledger import SqliteLedger
 from treadle.core.clock import SystemClock
-from treadle.core.errors import StepFailed, UsageError
+from treadle.core.errors import StepFailed, TreadleError, UsageError
 from treadle.pipelines import declared
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.logs import log_text
 from treadle.pipelines.run import Outcome, Runner, steps_of
-from treadle.ports.executor import WorkerLost
+from treadle.ports.executor import Resources, WorkerLost
 
 CODE = '''
 import os, signal, time
@@ -219,9 +220,23 @@ def times(shared: dict[str, int], part: int) -> int:
 
 def test_parts_of_a_piece_of_work_are_handed_out_and_come_back_in_order(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TREADLE_TEST_MARK", str(tmp_path / "mark"))
-    each = HandOut(world.pool, world.blobs, None)
+    each = HandOut(world.pool, world.blobs, None, Resources())
     assert each(times, {"by": 3}, [5, 7, 1]) == [15, 21, 3]
     assert (tmp_path / "mark").exists()  # the worker that had the 7 died once
     with pytest.raises(ValueError, match="negative"):
         each(times, {"by": 3}, [1, -1, 2])
     assert WorkerLost.transient
+
+
+def test_each_part_gets_the_resources_it_needs_or_is_refused(world: World) -> None:
+    assert HandOut(world.pool, world.blobs, None, Resources(cores=world.pool.slots))(times, {"by": 3}, [5, 1]) == [15, 3]
+    with pytest.raises(TreadleError, match=f"'part 0' asks for {world.pool.slots + 1} cores"):
+        HandOut(world.pool, world.blobs, None, Resources(cores=world.pool.slots + 1))(times, {"by": 3}, [5, 1])
+    with pytest.raises(TreadleError, match="more than its limit of 200 MB of memory"):
+        HandOut(world.pool, world.blobs, None, Resources(memory=200_000_000))(hold, 300_000_000, [1])
+
+
+def hold(shared: int, part: int) -> int:
+    held = bytearray(os.urandom(1024)) * (shared // 1024)
+    time.sleep(5)
+    return len(held)

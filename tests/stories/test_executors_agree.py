@@ -40,7 +40,7 @@ def test_the_same_project_gives_the_same_model_on_each(tmp_path: Path, monkeypat
     project = folder / "project.py"
     text = project.read_text()
     assert 'target="late",\n' in text
-    project.write_text(text.replace('target="late",\n', 'target="late",\n    trials=4,\n    parallel_trials=2,\n'))
+    project.write_text(text.replace('target="late",\n', 'target="late",\n    trials=4,\n    parallel_trials=2,\n    trial_resources={"cores": 1, "memory": "3GB"},\n'))
     here, where, trials = trained(folder, ".here", "inprocess:", monkeypatch)
     assert where == {"InProcessExecutor"}
     assert len(trials) == 4

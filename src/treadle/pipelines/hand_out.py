@@ -27,16 +27,16 @@ _shared: dict[str, Any] = {}  # of a worker: what the parts of one piece of work
 class HandOut:
     """Does the parts of a piece of work on an executor. What all parts share travels once, through the blob store.
 
-    >>> each = HandOut(executor, blobs, None)              # doctest: +SKIP
+    >>> each = HandOut(executor, blobs, None, Resources())  # doctest: +SKIP
     >>> each(try_one, rows, settings)                      # doctest: +SKIP
     """
 
     def __init__(
-        self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources | None = None, *, timeout: float | None = None,
+        self, executor: Executor, blobs: Blobs, names: Names | None, resources: Resources, *, timeout: float | None = None,
         instead: Callable[[Any, Any, TreadleError], Any] | None = None,
     ) -> None:  # fmt: skip
         """`timeout`: seconds one part may take. `instead`: what stands for a part that was stopped or whose worker died: of shared, part, reason."""
-        self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources or Resources()
+        self._executor, self._blobs, self._names, self._resources = executor, blobs, names, resources
         self._timeout, self._instead = timeout, instead
         self._stored: tuple[Any, str] | None = None
 

@@ -374,6 +374,7 @@ class Model:
     intended_use: str = ""
     excluded_use: str = ""
     allow: Mapping[str, str] = field(default_factory=dict)
+    trial_resources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def beside(self) -> tuple[str, ...]:

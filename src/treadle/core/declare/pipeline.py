@@ -370,6 +370,16 @@ def size(text: str | int) -> int:
     return int(number)
 
 
+def resources(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task needs of its machine, as step options name it: cores, memory (then in bytes), gpus. Raises ProjectError."""
+    known = ("cores", "memory", "gpus")
+    wrong = next((name for name in given if name not in known), None)
+    if wrong is not None:
+        raise ProjectError(f"{wrong!r} is no resource.", where=here(), hint=f"Resources are: {', '.join(known)}.")
+    made = _options(given, Options())
+    return {name: getattr(made, name) for name in given}
+
+
 def _options(given: Mapping[str, Any], base: Options) -> Options:
     known = set(Options.__dataclass_fields__)
     wrong = next((name for name in given if name not in known), None)

@@ -172,6 +172,7 @@ class Project:
         trials: int | None = None,
         seed: int = 0,
         parallel_trials: int = 1,
+        trial_resources: Mapping[str, Any] | None = None,
         description: str = "",
         allow: Mapping[str, str] | None = None,
         metric: str = "",
@@ -198,14 +199,16 @@ class Project:
             trials: how many settings the search tries in all: 12, or as many as the budget allows.
             parallel_trials: how many of them are tried at once where the executor has room; the search learns from them together, so that
                 another number may find another model, and another executor does not.
+            trial_resources: what each of them needs where the executor has room, {'cores': 2, 'memory': '4GB', 'gpus': 1}; one core if not given.
+                Memory is a limit. What is found does not depend on it.
             seed: everything random starts from it.
             allow: column to the reason why the model may use it although it is deprecated, protected or personal.
             metric: what the search goes by: 'roc_auc', 'brier' or 'accuracy', 'rmse'; the mean loss of a row if not given (log loss, absolute error).
             budget: time the search may take, '2m' for example. It begins with few rows and takes more of them for the better settings.
             protected: columns of the rows over whose values, and pairs of values, the model must be fair; numbers as tr.bands(...). They need not
-            be inputs. invariances: what must not matter: names of features, whose value is then exchanged between rows, or functions that take the
-            features as a
-                frame and return it changed.
+                be inputs.
+            invariances: what must not matter: names of features, whose value is then exchanged between rows, or functions that take the features
+                as a frame and return it changed.
             intended_use, excluded_use: what the model is for, and what it must not be used for, in words; they stand in its card.
             trial_limit: time one trial may take. A trial that takes longer is stopped and counts as failed; trials then run in worker processes.
         """
@@ -244,7 +247,7 @@ class Project:
             slices, tuple(default_gates() if gates is None else gates),
             trials or (0 if budget is not None else 12), seed, int(parallel_trials), description, place,
             kind, metric, limits["budget"], limits["trial_limit"], _protected(protected), tuple(invariances), intended_use, excluded_use,
-            allow=dict(allow or {}),
+            allow=dict(allow or {}), trial_resources=p.resources(trial_resources or {}),
         )  # fmt: skip
         check_policy(declared)
         return _add(self.models, name, declared, "model", place)
