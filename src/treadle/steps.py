@@ -310,9 +310,16 @@ def _case(
         target.task, rows, parts.search, parts.test, parts.blocks, searched, truth, output, numbers, categories, model.split.method, model.seed,
         lambda asked: outputs(target.task, trained["pipeline"], asked, classes), refit, trained["pipeline"],
         candidate.make(**trained["params"]) if candidate is not None and candidate.make is not None else None,
-        [f for v in model.views for f in v.feature_names()], known if known in sent and known != model.rows.event_time else "", model.rows.subject,
+        [f for v in model.views for f in v.feature_names()], _expected(model, [*numbers, *categories]),
+        known if known in sent and known != model.rows.event_time else "", model.rows.subject,
         model.protected, model.invariances, parts.folds, trained["validation"], losses, len(trained["trials"]), thorough=len(trained["trials"]) > 1,
     )  # fmt: skip
+
+
+def _expected(model: Model, features: list[str]) -> list[str]:
+    """Features of which nobody wonders that they tell the target: a detector has not learnt from it, a forecast is measured against the naive one."""
+    kind = model.kind.name if model.kind else ""
+    return features if kind == "anomaly" else [model.kind.naive] if model.kind and kind == "forecast" else []
 
 
 def asked_of(model: Model) -> dict[str, Any]:

@@ -138,7 +138,7 @@ CASES: list[tuple[Gate, dict[str, Any], bool, str]] = [
     ),
     (tr.every_slice(0.6, rows=500), {"slices": [weak("EWR", 0.55)]}, True, "all 0 slices of 500+ rows may reach 0.6"),
     (tr.no_leakage(), {}, True, "no sign of leakage in 2 ways it is known to happen"),
-    (tr.no_leakage(), {"leakage__found": [SUSPECT]}, False, "leakage suspected (target): dep_delay alone tells the target"),
+    (tr.no_leakage(), {"leakage__found": [SUSPECT]}, False, "leakage suspected (target): dep_delay alone tells the target If so, declare tr.no_leakage(known='dep_delay')"),
     (tr.no_leakage(known="dep_delay"), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),
     (tr.no_leakage(ignore=["target"]), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),
     (

@@ -87,6 +87,28 @@ def test_a_tell_tale_gap_is_found() -> None:
     assert found["evidence"]["skill"] > 0.95 > 0.3 > found["evidence"]["rest"]
 
 
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_the_one_feature_that_tells_something_is_noted_and_not_suspected(task: str) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=2000)
+    truth = 3 * x + rng.normal(size=2000) if task == "regression" else (x + 0.3 * rng.normal(size=2000) > 0).astype(int)
+    for beside in ({}, {"noise": rng.normal(size=2000)}, {"hint": x + 2 * rng.normal(size=2000)}):
+        found = suspects(looked({"x": x, **beside}, truth, task))
+        assert found["found"] == []
+        assert [n["what"] for n in found["noted"]] == ["x"]
+    (only,) = suspects(looked({"x": x}, truth, task))["noted"]
+    assert "there is no other feature" in only["sentence"]
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
+def test_the_answer_as_the_only_feature_is_found_unless_it_is_expected(name: str) -> None:
+    _, target, task = sklearn_set(name)
+    hint = target + np.random.default_rng(1).normal(0, 0.05 * target.std(), len(target))
+    case = looked({"hint": hint}, target, task)
+    assert kinds(suspects(case)) == {("target", "hint")}
+    assert suspects(replace(case, expected=("hint",)))["found"] == []
+
+
 def test_a_feature_from_a_view_is_not_suspected_of_knowing_the_future() -> None:
     rng = np.random.default_rng(3)
     y = np.cumsum(rng.normal(size=800))

@@ -75,7 +75,7 @@ def test_a_runs_page_has_its_steps_with_times_reasons_and_logs(client: TestClien
     for step in ("data:deliveries", "train", "evaluate", "verdict", "package", "register"):
         assert step in text
     assert "never ran" in text
-    assert "trial 0" in text
+    assert "trial 1" in text
     assert f"/versions/{first.id}" in text
 
 

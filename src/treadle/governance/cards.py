@@ -372,8 +372,9 @@ def _selection(e: Mapping[str, Any]) -> str:
 def _leakage(e: Mapping[str, Any]) -> str:
     if "leakage" not in e:
         return ""
-    found = e["leakage"]["found"]
-    return "; ".join(f"{f['kind']}: {f['sentence']}" for f in found) or f"no sign in {len(e['leakage']['looked_at'])} ways it is known to happen"
+    found = "; ".join(f"{f['kind']}: {f['sentence']}" for f in e["leakage"]["found"])
+    noted = "".join(f"; worth a look: {f['sentence']}" for f in e["leakage"]["noted"])
+    return (found or f"no sign in {len(e['leakage']['looked_at'])} ways it is known to happen") + noted
 
 
 def _explanation(version: Record) -> str:

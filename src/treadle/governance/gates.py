@@ -174,6 +174,8 @@ def _no_leakage(options: Mapping[str, Any], e: Evaluation) -> Finding:
     if not found:
         return Finding("no_leakage", True, f"no sign of leakage in {len(e['leakage']['looked_at'])} ways it is known to happen", {"found": []})
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+    if found[0]["kind"] == "target":
+        more = f" If so, declare tr.no_leakage(known={found[0]['what']!r}){more}"
     return Finding("no_leakage", False, f"leakage suspected ({found[0]['kind']}): {found[0]['sentence']}{more}", {"found": found})
 
 

@@ -52,6 +52,7 @@ class Case:
     fitted: Any = None
     make: Any = None
     looked_up: Sequence[str] = ()
+    expected: Sequence[str] = ()
     known_column: str = ""
     subject: str = ""
     protected: Sequence[Protected] = ()
@@ -111,8 +112,8 @@ def _looked(case: Case) -> leakage.Looked:
     truth[case.search], truth[case.test] = case.searched, case.truth
     entity = (case.subject, case.rows[f"slice:{case.subject}"].to_list()) if case.subject and f"slice:{case.subject}" in case.rows.columns else None
     return leakage.Looked(
-        case.task, case.rows, case.search, case.test, truth, case.numbers, case.categories, case.method, case.seed, case.looked_up, case.known_column,
-        entity, case.make, case.fitted,
+        case.task, case.rows, case.search, case.test, truth, case.numbers, case.categories, case.method, case.seed, case.looked_up,
+        case.expected, case.known_column, entity, case.make, case.fitted,
     )  # fmt: skip
 
 

@@ -25,9 +25,11 @@ MOST = 20_000  # rows looked at for one question
 WORK = 4_000_000  # rows times features looked at for single features
 MOST_COLUMNS = 300  # of each kind: beyond it only the likeliest are looked at one by one
 FEW = 40  # rows below which nothing is said of a feature's skill
-TOO_GOOD = 0.75  # skill (0 none, 1 perfect) of a single feature that asks for a second look
-REST = 0.55  # ... which it gets when everything else together has less than this part of it
-PERFECT = 0.99
+NOTED = 0.75  # skill (0 none, 1 perfect) of a single feature that is worth a look, when everything else together is far behind
+TOO_GOOD = 0.95  # ... and from which it is suspected: distance tells a taxi ride's time with 0.8 and leaks nothing
+REST = 0.55  # far behind: less than this part of it
+FAINT = 0.05  # skill of all others together, below which they tell nothing
+PERFECT = 0.99  # suspected where nothing else is good, or there is nothing else to compare it with
 SHARE = 0.01  # of the test rows: fewer copies than this change no figure
 SURE = 1e-4
 
@@ -52,6 +54,7 @@ class Looked:
         truth: class codes or numbers of the rows with a truth, by position into `rows`; anything for the others.
         numbers, categories: names of the features.
         looked_up: features that come from views, which are joined as they were known.
+        expected: features that may tell the target: the naive forecast, and all features of a detector, which has not learnt from the truth.
         known_column: a model input that is the data set's known_time, if one is.
         entity: the value, by position into `rows`, of what a row is about (a person, a machine), and the column's name.
         make: an unfitted estimator as the project makes it, if it makes one.
@@ -68,6 +71,7 @@ class Looked:
     method: str
     seed: int = 0
     looked_up: Sequence[str] = ()
+    expected: Sequence[str] = ()
     known_column: str = ""
     entity: tuple[str, Sequence[Any]] | None = None
     make: Any = None
@@ -75,13 +79,15 @@ class Looked:
 
 
 def suspects(looked: Looked) -> dict[str, Any]:
-    """Every suspicion, as JSON: 'looked_at' names the kinds that could be judged on these rows, 'found' the suspects, 'skill' each feature's own."""
+    """Every suspicion, as JSON: 'looked_at' names the kinds that were looked for, 'found' the suspects, 'noted' what is worth a look and suspected of
+    nothing, 'skill' each feature's own."""
     skill = feature_skill(looked)
+    telling = gives_away(looked, skill)
     found = [
-        *gives_away(looked, skill), *not_yet_known(looked), *copies(looked), *near_copies(looked), *shared_entities(looked, skill),
-        *out_of_order(looked), *prefitted(looked), *scaled_before(looked),
+        *(s for s in telling if s.evidence["suspected"]), *not_yet_known(looked), *copies(looked), *near_copies(looked),
+        *shared_entities(looked, skill), *out_of_order(looked), *prefitted(looked), *scaled_before(looked),
     ]  # fmt: skip
-    return {"looked_at": list(KINDS), "found": [asdict(s) for s in found], "skill": skill}
+    return {"looked_at": list(KINDS), "found": [asdict(s) for s in found], "noted": [asdict(s) for s in telling if s not in found], "skill": skill}
 
 
 def feature_skill(looked: Looked) -> dict[str, float]:
@@ -105,36 +111,54 @@ def feature_skill(looked: Looked) -> dict[str, float]:
         for side in (0, 1):
             fit, ask = half != side, half == side
             said[ask] = _means(looked.task, values, truth, fit, ask, said.shape[1])
-        found[name] = round(_skill(looked.task, truth, said), 4)
+        own = _skill(looked.task, truth, said)
+        if looked.task == "regression" and looked.rows[name].dtype != pl.String:
+            own = max(own, _straight(values, truth))
+        found[name] = round(own, 4)
     return found
 
 
-def gives_away(looked: Looked, skill: Mapping[str, float]) -> list[Suspect]:
-    """Features so good that everything else together is far behind: the mark of an answer written into a column.
+def _straight(values: np.ndarray, truth: np.ndarray) -> float:
+    """Squared correlation: what a straight line tells. A tree of few rows has steps and would miss some of a copy of the target."""
+    there = np.isfinite(values)
+    if there.sum() < 0.9 * len(values):
+        return 0.0
+    x, y = np.clip(values[there], -1e150, 1e150), truth[there]
+    with np.errstate(all="ignore"):
+        r = float(np.corrcoef(x, y)[0, 1])
+    return r * r if math.isfinite(r) else 0.0
 
-    Suspected are the features above TOO_GOOD when all others have less than REST of their skill; and, where the others are good too, a single feature
-    that is PERFECT by itself while all others together are not. Features from views are not suspected: they are joined as they were known at the
-    row's moment.
+
+def gives_away(looked: Looked, skill: Mapping[str, float]) -> list[Suspect]:
+    """Features so good that everything else together is far behind: the mark of an answer written into a column, and of an honest simple world.
+
+    From NOTED on such a feature is named, from TOO_GOOD on it is suspected; where the others tell nothing, or are good too, only when it is PERFECT
+    and they are not. Features from views are not looked at: they are joined as they were known at the row's moment.
     """
-    high = {n: s for n, s in skill.items() if s >= TOO_GOOD and n not in looked.looked_up}
+    high = {n: s for n, s in skill.items() if s >= NOTED and n not in looked.looked_up and n not in looked.expected}
     if not high:
         return []
     rest = [n for n in skill if n not in high]
-    behind = _together(looked, rest) if rest else 0.0
-    named = {n: (s, behind) for n, s in high.items() if behind <= REST * s}
+    behind = _together(looked, rest) if rest else None
     perfect = [n for n, s in high.items() if s >= PERFECT]
-    if not named and len(perfect) == 1:
+    if behind is None or behind <= REST * max(high.values()):
+        told = [(n, s, behind) for n, s in high.items() if behind is None or behind <= REST * s]
+    elif len(perfect) == 1:
         others = _together(looked, [n for n in skill if n != perfect[0]])
-        if others <= PERFECT - 0.005:
-            named = {perfect[0]: (high[perfect[0]], others)}
+        told = [(perfect[0], high[perfect[0]], others)] if others <= PERFECT - 0.005 else []
+    else:
+        told = []
+    compared = "there is no other feature" if behind is None else "all other features together reach {:.3f}"
     return [
         Suspect(
             "target", name,
-            f"{name} alone tells the target with skill {own:.3f} of 1, all other features together reach {other:.3f}: "
-            "is it known before the prediction?",
-            {"skill": own, "rest": round(other, 4), "others_as_good": [n for n in high if n != name]},
+            f"{name} alone tells the target with skill {own:.3f} of 1, {compared.format(other)}: is it known before the prediction?",
+            {
+                "skill": own, "rest": None if other is None else round(other, 4), "others_as_good": [n for n in high if n != name],
+                "suspected": own >= (TOO_GOOD if other is not None and other >= FAINT else PERFECT),
+            },
         )
-        for name, (own, other) in sorted(named.items(), key=lambda item: -item[1][0])
+        for name, own, other in sorted(told, key=lambda t: -t[1])
     ]  # fmt: skip
 
 
