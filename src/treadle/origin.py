@@ -28,7 +28,8 @@ from treadle.assemble import Workspace
 from treadle.core.canonical import canonical
 from treadle.core.errors import Corrupt
 from treadle.git import told
-from treadle.pipelines.meaning import house
+from treadle.pipelines.house import house
+from treadle.pipelines.installed import distributions
 from treadle.ports.blobs import Blobs
 from treadle.project_file import PROJECT_FILE
 
@@ -148,30 +149,16 @@ def environment_state() -> dict[str, Any]:
 
 
 def _installed() -> tuple[dict[str, str], dict[str, Any]]:
-    """Read off the names of the folders that installers make (PEP 376): opening 150 files of metadata would take a hundred times as long."""
     packages: dict[str, str] = {}
     local: dict[str, Any] = {}
-    for place in dict.fromkeys(sys.path):
-        try:
-            entries = sorted(os.scandir(place or "."), key=lambda e: e.name)
-        except OSError:
+    for name, version, place in distributions():
+        if name == "treadle" or name in packages or name in local:  # the first on the path is the one that is imported
             continue
-        for entry in entries:
-            if entry.name.endswith(".dist-info"):
-                name, _, version = entry.name.removesuffix(".dist-info").partition("-")
-            elif entry.name.endswith(".egg-info"):
-                found = importlib.metadata.Distribution.at(Path(entry.path))
-                name, version = str(found.metadata["Name"] or ""), str(found.metadata["Version"] or "")
-            else:
-                continue
-            name = name.replace("_", "-").replace(".", "-").lower()
-            if not name or name == "treadle" or name in packages or name in local:  # the first on the path is the one that is imported
-                continue
-            where = _local_folder(Path(entry.path))
-            if where is None:
-                packages[name] = version
-            else:
-                local[name] = {"version": version, "where": str(where), "digest": _digest_of(where)}
+        where = _local_folder(place)
+        if where is None:
+            packages[name] = version
+        else:
+            local[name] = {"version": version, "where": str(where), "digest": _digest_of(where)}
     return dict(sorted(packages.items())), dict(sorted(local.items()))
 
 

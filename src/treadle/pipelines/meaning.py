@@ -12,20 +12,17 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from treadle.pipelines import syntax
+from treadle.pipelines import installed, living, syntax
+from treadle.pipelines.house import house
 
-_HOUSE = str(Path(__file__).resolve().parents[1])
-_IMPORT = re.compile(r"^\s*from (treadle[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-_LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _PLACES = frozenset({"__name__", "__file__", "__path__", "__spec__", "__package__", "__doc__", "__builtins__", "__loader__", "__cached__"})
 
 
@@ -69,7 +66,7 @@ class Reached:
 
 def reach(function: Callable[..., Any], roots: Iterable[Path] = ()) -> Reached:
     """Everything the function reaches."""
-    folders = tuple(_real(os.fspath(root)) for root in roots)
+    folders = tuple(living.real(os.fspath(root)) for root in roots)
     changed: dict[int, tuple[Any, _Place | None]] = {}
     rebound: set[tuple[int, str]] = set()
     while True:
@@ -82,10 +79,6 @@ def reach(function: Callable[..., Any], roots: Iterable[Path] = ()) -> Reached:
 
 
 _Place = tuple[Mapping[str, Any], str]  # the names of a module, and one of them
-_SCALARS = frozenset({str, int, float, bool, bytes, complex, type(None), type(...), type(NotImplemented)})
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-_BUILTIN = types.BuiltinFunctionType | types.MethodDescriptorType | types.WrapperDescriptorType | types.MethodWrapperType
-_CODE = types.FunctionType | type | types.ModuleType | types.MethodType | _BUILTIN | partial
 
 
 class _Walk:
@@ -110,10 +103,10 @@ class _Walk:
 
     def go(self, function: Any) -> None:
         self.found["package:python"] = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        if _is(function, _CODE) or _wrapped(function) is not None:
+        if living.is_a(function, living.CODE) or living.wrapped(function) is not None:
             self.thing(function)
         else:
-            self.value(_label(function, "object"), function)
+            self.value(living.label(function, "object"), function)
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             for label, value, place in waiting:
@@ -132,43 +125,43 @@ class _Walk:
         if id(thing) in self._seen:
             return
         self._seen[id(thing)] = thing  # kept, so that no other thing gets its id meanwhile
-        if _is(thing, partial):
+        if living.is_a(thing, partial):
             self.value(f"partial of {getattr(thing.func, '__qualname__', 'a function')}", (thing.args, thing.keywords))
             self.thing(thing.func)
             return
-        if _is(thing, types.MethodType):
+        if living.is_a(thing, types.MethodType):
             self.value(f"{getattr(thing.__func__, '__qualname__', 'method')} of", thing.__self__)
             self.thing(thing.__func__)
             return
-        if _is(thing, types.ModuleType):
+        if living.is_a(thing, types.ModuleType):
             self.module(thing)
             return
-        if _is(thing, type):
+        if living.is_a(thing, type):
             self.klass(thing)
             return
-        inner = _wrapped(thing)  # what a decorator was put around; the decorator's own function counts too
+        inner = living.wrapped(thing)  # what a decorator was put around; the decorator's own function counts too
         if inner is not None:
             self.thing(inner)
-        if _is(thing, types.FunctionType):
+        if living.is_a(thing, types.FunctionType):
             self.function(thing)
             registered = vars(thing).get("registry")  # functools.singledispatch
             if isinstance(registered, types.MappingProxyType):
                 for kind, one in registered.items():
-                    self.note(f"{_label(inner, 'function')} for {getattr(kind, '__qualname__', kind)}", self.label_of(one))
+                    self.note(f"{living.label(inner, 'function')} for {getattr(kind, '__qualname__', kind)}", self.label_of(one))
                     self.thing(one)
         elif inner is None and not self.ours(type(thing)):
             self.package(getattr(thing, "__module__", None))
 
     def function(self, function: types.FunctionType) -> None:
         code = function.__code__
-        path = _file_of(function)
-        if not _own(path, self.folders) and not (path == "" and _typed(function)):
+        path = living.file_of(function)
+        if not living.own(path, self.folders) and not (path == "" and living.typed(function)):
             self.package(function.__globals__.get("__name__"))
             return
         said = syntax.of_function(code, path or code.co_filename)
         name = code.co_qualname if "__wrapped__" in vars(function) else function.__qualname__
         self.note(f"{self.home(path, function.__module__)}.{name}", said.digest)
-        held = dict(_held(function))
+        held = dict(living.held(function))
         self.spoken.append(Spoken(f"{self.home(path, function.__module__)}.{name}", path or code.co_filename, said, function.__globals__, held))
         self.changes(said, function.__globals__, held)
         self.defaults_and_closure(function, said, held)
@@ -190,22 +183,23 @@ class _Walk:
                 self.note(f"{code.co_qualname}.{name}", _made_in(function))
             elif name != "__class__":
                 self.value(f"{code.co_qualname}.{name}", value)
-            elif _is(value, type):
+            elif living.is_a(value, type):
                 self.thing(value)
 
     def klass(self, thing: type) -> None:
-        path, names = _class_file(thing)
-        if not _own(path, self.folders) and not (path == "" and thing.__module__ == "__main__"):
+        path, names = living.class_file(thing)
+        if not living.own(path, self.folders) and not (path == "" and thing.__module__ == "__main__"):
             self.package(thing.__module__)
             return
         label = f"{self.home(path, thing.__module__)}.{thing.__qualname__}"
-        methods = [(name, function) for name, value in vars(thing).items() for function in _methods(value)]
+        methods = [(name, function) for name, value in vars(thing).items() for function in living.methods(value)]
         parsed = syntax.file(path)
         nodes = parsed.classes(thing.__qualname__) if parsed is not None else []
         if len(nodes) > 1:  # one name, defined twice: the one these methods stand in
             lines = [f.__code__.co_firstlineno for _, f in methods if f.__code__.co_qualname.startswith(thing.__qualname__ + ".")]
             nodes = [n for n in nodes if lines and all(n.lineno <= line <= (n.end_lineno or 0) for line in lines)] or nodes
-        within = {id(f) for _, f in methods for n in nodes if _file_of(f) == path and n.lineno <= f.__code__.co_firstlineno <= (n.end_lineno or 0)}
+        placed = [f for _, f in methods if living.file_of(f) == path]
+        within = {id(f) for f in placed for n in nodes if n.lineno <= f.__code__.co_firstlineno <= (n.end_lineno or 0)}
         if parsed is not None and not parsed.as_loaded(f.__code__ for _, f in methods if id(f) in within):
             nodes, within = [], set()
         restless: set[str] = set()
@@ -224,8 +218,8 @@ class _Walk:
             self.note(label, _hash(repr((thing.__qualname__, [b.__qualname__ for b in thing.__bases__], getattr(thing, "_fields", ())))))
         for name, function in methods:
             if id(function) in within:
-                self.defaults_and_closure(function, syntax.of_function(function.__code__, path), dict(_held(function)))
-            elif _file_of(function):
+                self.defaults_and_closure(function, syntax.of_function(function.__code__, path), dict(living.held(function)))
+            elif living.file_of(function):
                 self.note(f"{label}.{name}", self.label_of(function))
                 self.thing(function)
         self.attributes(thing, label, restless)
@@ -247,9 +241,9 @@ class _Walk:
                 if not name.startswith(("__", "_abc_"))
                 and name not in restless
                 and id(value) not in self.changed
-                and (type(value) in _SCALARS or type(value) in _CONTAINERS or _is(value, partial) or self.ours(type(value)))
+                and (type(value) in living.SCALARS or type(value) in living.CONTAINERS or living.is_a(value, partial) or self.ours(type(value)))
             }
-        plain = {name: _text(value) for name, value in held.items() if _plain(value)}
+        plain = {name: living.text(value) for name, value in held.items() if living.plain(value)}
         if plain:
             self.note(f"{label} values", _hash(repr(sorted(plain.items()))))
         for name, value in held.items():
@@ -258,8 +252,8 @@ class _Walk:
 
     def module(self, module: types.ModuleType) -> None:
         """A module that code hands around: what is used of it cannot be seen."""
-        path = _module_path(module)
-        if not _own(path, self.folders):
+        path = living.module_path(module)
+        if not living.own(path, self.folders):
             self.package(module.__name__)
             return
         self.whole(self.home(path, module.__name__), path, getattr(module, "__package__", None) or "")
@@ -272,7 +266,7 @@ class _Walk:
         for chain in said.chains:
             if chain[0] in names and (globals_only is None or chain[0] in globals_only):
                 self.dotted(f"{home}.{chain[0]}", names[chain[0]], chain[1:], (names, chain[0]))
-                if said.loose and _is(names[chain[0]], types.ModuleType):
+                if said.loose and living.is_a(names[chain[0]], types.ModuleType):
                     for other in said.chains:
                         if other[0] in vars(names[chain[0]]):
                             self.dotted(f"{home}.{chain[0]}", names[chain[0]], other, (names, chain[0]))
@@ -281,9 +275,9 @@ class _Walk:
             self.imported(level, module, taken, package)
 
     def dotted(self, label: str, value: Any, rest: syntax.Chain, place: _Place) -> None:
-        if _is(value, types.ModuleType):
-            path = _module_path(value)
-            if not _own(path, self.folders):
+        if living.is_a(value, types.ModuleType):
+            path = living.module_path(value)
+            if not living.own(path, self.folders):
                 self.package(value.__name__)
             elif rest and rest[0] in vars(value):
                 self.dotted(f"{self.home(path, value.__name__)}.{rest[0]}", vars(value)[rest[0]], rest[1:], (vars(value), rest[0]))
@@ -294,7 +288,7 @@ class _Walk:
         if key not in self._named:
             self._named.add(key)
             self.named(label, value, place)
-        if rest and _is(value, types.FunctionType) and rest[0] in vars(value) and (id(value), rest[0]) not in self.rebound:
+        if rest and living.is_a(value, types.FunctionType) and rest[0] in vars(value) and (id(value), rest[0]) not in self.rebound:
             self.value(f"{label}.{rest[0]}", vars(value)[rest[0]])
 
     def named(self, label: str, value: Any, place: _Place) -> None:
@@ -303,7 +297,7 @@ class _Walk:
             return
         if (id(place[0]), place[1]) in self.rebound:
             self.source(label, value, place)
-        elif type(value) in _SCALARS or _is(value, _CODE) or _wrapped(value) is not None:
+        elif type(value) in living.SCALARS or living.is_a(value, living.CODE) or living.wrapped(value) is not None:
             self.value(label, value)
         else:  # whether reached code changes it is known when all of it was seen
             self._waiting.append((label, value, place))
@@ -323,22 +317,22 @@ class _Walk:
             else:
                 continue
             for part in chain[1:]:
-                if _is(value, types.ModuleType):
+                if living.is_a(value, types.ModuleType):
                     if part not in vars(value):
                         break
                     place = (vars(value), part)
                     value = vars(value)[part]
-                    if (id(place[0]), part) not in self.rebound and _own(_file_in(place[0]), self.folders) and len(chain) == 2:
+                    if (id(place[0]), part) not in self.rebound and living.own(living.file_in(place[0]), self.folders) and len(chain) == 2:
                         self.rebound.add((id(place[0]), part))
                         self.late = self.late or (id(place[0]), part) in self._named
-                elif _is(value, type | types.FunctionType):
+                elif living.is_a(value, type | types.FunctionType):
                     if (id(value), part) not in self.rebound:
                         self.rebound.add((id(value), part))
                         self.late = self.late or id(value) in self._seen
                     value, place = vars(value).get(part), None
                 else:
                     break
-            if type(value) not in _SCALARS and not _is(value, _CODE) and id(value) not in self.changed:
+            if type(value) not in living.SCALARS and not living.is_a(value, living.CODE) and id(value) not in self.changed:
                 self.changed[id(value)] = (value, place)
                 self.late = self.late or id(value) in self._by_value
 
@@ -347,7 +341,7 @@ class _Walk:
         at = self.changed.get(id(value), (None, None))[1] or place
         for _ in range(8):  # through the modules it is imported from
             names, name = at
-            parsed = syntax.file(_file_in(names))
+            parsed = syntax.file(living.file_in(names))
             if parsed is None:
                 break
             statements, imported = parsed.binding(name)
@@ -377,30 +371,30 @@ class _Walk:
             self.note(name, type(value).__qualname__)
 
     def _value(self, name: str, value: Any) -> None:
-        if type(value) in _SCALARS:
+        if type(value) in living.SCALARS:
             self.note(name, _hash(repr(value)))
-        elif _is(value, _CODE) or _wrapped(value) is not None:
-            own = _label(value, "")
-            if not _is(value, types.ModuleType) and name.rpartition(".")[2] != own.rpartition(".")[2]:
+        elif living.is_a(value, living.CODE) or living.wrapped(value) is not None:
+            own = living.label(value, "")
+            if not living.is_a(value, types.ModuleType) and name.rpartition(".")[2] != own.rpartition(".")[2]:
                 # which function stands under which name
                 self.note(name, self.label_of(value))
             self.thing(value)
         elif id(value) in self.changed:
             self.note(name, f"{type(value).__qualname__}, changed as it runs")
-        elif _plain(value):
-            self.note(name, _hash(_text(value)))
+        elif living.plain(value):
+            self.note(name, _hash(living.text(value)))
         elif id(value) not in self._seen:
             self._seen[id(value)] = value
-            if _is(value, list | tuple | set | frozenset | dict):
-                if type(value) not in _CONTAINERS:
+            if living.is_a(value, list | tuple | set | frozenset | dict):
+                if type(value) not in living.CONTAINERS:
                     self.thing(type(value))
-                if _is(value, set | frozenset):
+                if living.is_a(value, set | frozenset):
                     entries: list[tuple[Any, Any]] = list(enumerate(sorted(value, key=self.label_of)))
                 else:
-                    entries = list(value.items() if _is(value, dict) else enumerate(value))
+                    entries = list(value.items() if living.is_a(value, dict) else enumerate(value))
                 self.note(name, f"{type(value).__name__} of {len(entries)}")
                 for key, entry in entries:
-                    self.value(f"{name}[{key!r}]" if type(key) in _SCALARS else f"{name}[{self.label_of(key)}]", entry)
+                    self.value(f"{name}[{key!r}]" if type(key) in living.SCALARS else f"{name}[{self.label_of(key)}]", entry)
                 return
             self._object(name, value)
 
@@ -416,7 +410,7 @@ class _Walk:
         if is_dataclass(value):
             parts = {f.name: getattr(value, f.name) for f in fields(value) if f.compare and hasattr(value, f.name)}
         elif self.ours(kind):
-            parts = dict(_state(value))
+            parts = dict(living.state(value))
         else:
             self.note(name, self.pickled(value))
             return
@@ -470,7 +464,7 @@ class _Walk:
             return
         parsed = syntax.file(path)
         if parsed is None:
-            self.found[f"module:{name}"] = _bytes_of((path,))
+            self.found[f"module:{name}"] = installed.bytes_of((path,))
             return
         said = parsed.read(parsed.tree)
         self.found[f"module:{name}"] = said.digest
@@ -486,7 +480,7 @@ class _Walk:
         if top == "treadle":
             self.found[f"treadle:{module}"] = house(module)
         elif top and top not in sys.stdlib_module_names and f"package:{top}" not in self.found:
-            said = _version(top)
+            said = installed.version(top)
             if said:
                 self.found[f"package:{top}"] = said
 
@@ -499,181 +493,35 @@ class _Walk:
 
     def ours(self, thing: Any) -> bool:
         """Whether a function or a class is the project's."""
-        path = _file_of(thing) if _is(thing, types.FunctionType) else _class_file(thing)[0]
-        return _own(path, self.folders)
+        path = living.file_of(thing) if living.is_a(thing, types.FunctionType) else living.class_file(thing)[0]
+        return living.own(path, self.folders)
 
     def home(self, path: str, module: str) -> str:
         """The module by its place in the project: what it was imported as may differ from process to process."""
-        return _home(path, module, self.folders)
+        return living.home(path, module, self.folders)
 
     def label_of(self, thing: Any) -> str:
-        if _is(thing, types.FunctionType):
-            return f"{self.home(_file_of(thing), thing.__module__)}.{thing.__qualname__}"
-        if _is(thing, type):
-            return f"{self.home(_class_file(thing)[0], thing.__module__)}.{thing.__qualname__}"
-        inner = _wrapped(thing)
+        if living.is_a(thing, types.FunctionType):
+            return f"{self.home(living.file_of(thing), thing.__module__)}.{thing.__qualname__}"
+        if living.is_a(thing, type):
+            return f"{self.home(living.class_file(thing)[0], thing.__module__)}.{thing.__qualname__}"
+        inner = living.wrapped(thing)
         if inner is not None:
             return self.label_of(inner)
-        if _is(thing, _CODE):
-            return f"{getattr(thing, '__module__', '')}.{_label(thing, '')}"
-        return _text(thing) if _plain(thing) else f"{type(thing).__qualname__} {_enum_name(thing)}"
-
-
-def _is(value: Any, kinds: Any) -> bool:
-    """isinstance that does not ask the object: some claim to be what they are not, or answer with an error."""
-    return issubclass(type(value), kinds)
-
-
-def _label(thing: Any, otherwise: str) -> str:
-    try:
-        return str(getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or otherwise)
-    except Exception:
-        return otherwise
-
-
-def _enum_name(thing: Any) -> str:
-    return str(getattr(thing, "_name_", "")) if "_member_map_" in vars(type(thing)) else ""
-
-
-def _wrapped(thing: Any) -> Any:
-    """What a decorated function was put around, or None. Asks the object itself, never its `__getattr__`: some answer to every name."""
-    if _is(thing, type) or type(thing) in _SCALARS or type(thing) in _CONTAINERS:
-        return None
-    try:
-        inner = object.__getattribute__(thing, "__dict__").get("__wrapped__")
-    except Exception:
-        inner = None
-    if inner is None and any("__wrapped__" in vars(kind) for kind in type(thing).__mro__):
-        try:
-            inner = thing.__wrapped__
-        except Exception:
-            inner = None
-    return inner if callable(inner) else None
-
-
-def _held(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # a cell that is not filled yet
-            continue
-
-
-def _methods(value: Any) -> Iterator[types.FunctionType]:
-    """The functions that a class's attribute holds: methods, properties, cached and decorated ones."""
-    for _ in range(8):
-        if _is(value, property):
-            yield from (f for f in (value.fget, value.fset, value.fdel) if isinstance(f, types.FunctionType))
-            return
-        if _is(value, types.FunctionType):
-            yield value
-        inner = _wrapped(value)
-        if inner is None and not _is(value, type | types.FunctionType):
-            held = getattr(value, "__dict__", None)
-            inner = getattr(value, "__func__", None) or (held.get("func") if isinstance(held, dict) else None)
-        if inner is None or inner is value:
-            return
-        value = inner
+        if living.is_a(thing, living.CODE):
+            return f"{getattr(thing, '__module__', '')}.{living.label(thing, '')}"
+        return living.text(thing) if living.plain(thing) else f"{type(thing).__qualname__} {living.enum_name(thing)}"
 
 
 def _made_in(function: types.FunctionType) -> str:
     """What the outermost function around one says: there its closure is made."""
-    parsed = syntax.file(_file_of(function))
+    parsed = syntax.file(living.file_of(function))
     outer = parsed.outermost(function.__code__) if parsed is not None else None
     return "changed as it runs" if parsed is None or outer is None else parsed.read(outer).digest
 
 
-def _state(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object of a project class holds, by name."""
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if not name.startswith("__") and hasattr(value, name):
-                yield name, getattr(value, name)
-    yield from getattr(value, "__dict__", {}).items()
-
-
-def _typed(function: types.FunctionType) -> bool:
-    """Whether a function without a file was typed in by somebody: not one that a library made."""
-    return function.__globals__.get("__name__") == "__main__" or function.__code__.co_filename.startswith("<ipython")
-
-
-@cache
-def _real(path: str) -> str:
-    return os.path.realpath(path)
-
-
-@cache
-def _existing(path: str) -> str:
-    """The file's real path; '' for code that has none ('<string>', a notebook's cell)."""
-    return os.path.realpath(path) if path and not path.startswith("<") and os.path.exists(path) else ""
-
-
-def _file_of(function: types.FunctionType) -> str:
-    name = function.__code__.co_filename
-    found = _existing(name)
-    return found or (_file_in(function.__globals__) if not name.startswith("<") and function.__globals__.get("__name__") != "__main__" else "")
-
-
-def _file_in(names: Mapping[str, Any]) -> str:
-    file = names.get("__file__")
-    return _existing(file) if isinstance(file, str) else ""
-
-
-def _module_path(module: types.ModuleType) -> str:
-    places = vars(module)
-    found = _file_in(places)
-    if not found and isinstance(places.get("__path__"), Iterable):  # a package without __init__.py
-        found = next((os.path.join(_real(str(p)), "__init__.py") for p in places["__path__"]), "")
-    return found
-
-
-def _class_file(thing: type) -> tuple[str, Mapping[str, Any]]:
-    """The file a class is in, and the names of its module."""
-    if thing.__module__ == "builtins":
-        return "", {}
-    loaded = sys.modules.get(thing.__module__)
-    if loaded is not None and vars(loaded).get(thing.__qualname__.partition(".")[0]) is thing:
-        return _file_in(vars(loaded)), vars(loaded)
-    # A module may have been loaded anew, or taken out of the list of modules.
-    for value in vars(thing).values():
-        for function in _methods(value):
-            if function.__module__ == thing.__module__ and function.__globals__.get("__name__") == thing.__module__:
-                return _file_in(function.__globals__), function.__globals__
-    return (_file_in(vars(loaded)), vars(loaded)) if loaded is not None else ("", {})
-
-
-def _own(path: str, folders: tuple[str, ...]) -> bool:
-    """Whether a file is the project's: in one of its folders, and not among the packages installed there."""
-    return any(path.startswith(folder + os.sep) for folder in folders) and f"{os.sep}site-packages{os.sep}" not in path
-
-
-def _home(path: str, module: str, folders: tuple[str, ...]) -> str:
-    folder = next((f for f in folders if path.startswith(f + os.sep)), None)
-    return module if folder is None else path[len(folder) + 1 :].removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
-
-
 def _hash(text: str | bytes) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()[:16]
-
-
-def _plain(value: Any, inside: tuple[int, ...] = ()) -> bool:
-    """Whether it holds nothing but scalars, however deep."""
-    if type(value) in _SCALARS:
-        return True
-    if type(value) not in _CONTAINERS or id(value) in inside:
-        return False
-    inner = (*inside, id(value))
-    return all(_plain(v, inner) for v in value) and (not _is(value, dict) or all(_plain(v, inner) for v in value.values()))
-
-
-def _text(value: Any) -> str:
-    """A plain value as text that is the same in every process: sets have no order of their own."""
-    if _is(value, set | frozenset):
-        return f"{{{', '.join(sorted(map(_text, value)))}}}"
-    if _is(value, dict):
-        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
-    return f"{type(value).__name__}({', '.join(map(_text, value))})" if _is(value, list | tuple) else repr(value)
 
 
 def _absolute(level: int, module: str, package: str) -> str:
@@ -690,97 +538,3 @@ def _module_file(module: str, folders: tuple[str, ...]) -> str:
             if os.path.isfile(path):
                 return path
     return ""
-
-
-@cache
-def _house_file(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """One of Treadle's modules: digest of its file, and what it imports of Treadle."""
-    path = os.path.join(_HOUSE, *name.split(".")[1:])
-    file = os.path.join(path, "__init__.py") if os.path.isdir(path) else f"{path}.py"
-    try:
-        with open(file, "rb") as opened:
-            said = opened.read()
-    except OSError:  # `from module import name`: the name is not a module
-        return None
-    taken: list[str] = []
-    for package, names in _IMPORT.findall(said.decode()):
-        taken.append(package)
-        taken.extend(f"{package}.{n.strip().split(' ')[0]}" for n in names.strip("() ").split(","))
-    return _hash(said), tuple(taken)
-
-
-@cache
-def house(module: str) -> str:
-    """A digest of one of Treadle's own modules and those it imports: an upgrade of Treadle makes stale what it may have changed."""
-    seen: dict[str, str] = {}
-    stack, met = [module], {module}
-    while stack:
-        name = stack.pop()
-        found = _house_file(name) if name == "treadle" or name.startswith("treadle.") else None
-        if found is not None:
-            seen[name] = found[0]
-            fresh = [n for n in found[1] if n not in met]
-            met.update(fresh)
-            stack.extend(fresh)
-    return _hash(repr(sorted(seen.items())))
-
-
-# Packages whose distribution is named otherwise; all others are found by their own name, or by asking every distribution, which is slow.
-_DISTRIBUTIONS = {
-    "sklearn": "scikit_learn", "xgboost": "xgboost_cpu", "PIL": "pillow", "cv2": "opencv_python", "yaml": "pyyaml", "bs4": "beautifulsoup4",
-    "dateutil": "python_dateutil", "skimage": "scikit_image", "mlflow": "mlflow_skinny", "faiss": "faiss_cpu",
-}  # fmt: skip
-
-
-@cache
-def _installed() -> dict[str, str]:
-    """Normalized names of all distributions on the path to their versions, by the names of their folders alone."""
-    found: dict[str, str] = {}
-    for place in sys.path:
-        try:
-            names = os.listdir(place or ".")
-        except OSError:
-            continue
-        for name in names:
-            if name.endswith(".dist-info"):
-                distribution, _, version = name[:-10].rpartition("-")
-                found.setdefault(re.sub(r"[-_.]+", "_", distribution).lower(), version)
-    return found
-
-
-def _version(top: str) -> str:
-    module = sys.modules.get(top)
-    return _version_at(top, _module_path(module) if module is not None else "")
-
-
-@cache
-def _version_at(top: str, path: str) -> str:
-    installed = _installed()
-    packaged = any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
-    version = installed.get(re.sub(r"[-_.]+", "_", top).lower()) or installed.get(_DISTRIBUTIONS.get(top, ""), "")
-    if not version and (packaged or not path):
-        import importlib.metadata
-
-        try:
-            version = importlib.metadata.version(top)
-        except importlib.metadata.PackageNotFoundError:
-            owners = importlib.metadata.packages_distributions().get(top) if packaged else None
-            version = importlib.metadata.version(owners[0]) if owners else ""
-    if path and not packaged and not path.startswith(_LIBRARY):  # a checkout on the path: its version says nothing about its files
-        folder = os.path.dirname(path)
-        files = [path]
-        if os.path.basename(path) == "__init__.py":
-            files = sorted(os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(".py"))
-        version = f"{version}+{_bytes_of(tuple(files[:5000]))}".lstrip("+")
-    return version
-
-
-def _bytes_of(paths: tuple[str, ...]) -> str:
-    said = hashlib.sha256()
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                said.update(hashlib.sha256(file.read()).digest())
-        except OSError:
-            said.update(b"unreadable")
-    return said.hexdigest()[:16]
