@@ -257,6 +257,7 @@ def fill(folder: str) -> dict[str, Any]:
     import treadle as tr
     from treadle.features.latest import latest
     from treadle.features.online import packed
+    from treadle.features.online import read as read_value
     from treadle.materialise import CHUNK
 
     project = tr.Project("bench")
@@ -270,15 +271,14 @@ def fill(folder: str) -> dict[str, Any]:
     written = 0
     while chunk := list(islice(entries, CHUNK)):
         written += store.put_many(chunk)
+    store.compact()
     cpu, most = time.process_time() - begun, peak()
     store.close()
     size = sum(f.stat().st_size for f in Path(folder).glob("fill.db*"))
-    held = {entity: value.packed for entity, value in opened("sqlite", str(Path(folder) / "fill.db")).scan("stats")}
+    held = {entity: read_value(value, value.time) for entity, value in opened("sqlite", str(Path(folder) / "fill.db")).scan("stats")}
     whole = scan.filter(pl.col("known") <= MOMENT).sort("event", "known").unique("driver", keep="last").collect()
-    import msgspec
-
     right = len(held) == whole.height and all(
-        msgspec.msgpack.decode(held[str(d)])[1:] == list(features) for d, *features in whole.select("driver", *view.features).iter_rows()
+        held[str(d)] == list(features) for d, *features in whole.select("driver", *view.features).iter_rows()
     )
     return {"written": written, "cpu": cpu, "peak": most, "before": before, "bytes": size, "right": right}
 

@@ -102,6 +102,8 @@ def materialise(
         entities += values.height
         # A store may drop a value when the wall clock says so: right for the present, not for a moment that is asked about.
         written += _write(ws, packed(view, values, expire=until is None))
+        if before is None and written > CHUNK:
+            ws.online.compact()
         if exact:
             removed += _remove_others(ws, view, scan, values, moment)
     if since is None and (before is None or parse_time(before["moment"]) <= moment):

@@ -504,8 +504,8 @@ def register(
 
 def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
     """(number features, category features) of a model's rows."""
-    names = [c for c in rows.columns if not c.startswith("__") and not c.startswith("slice:")]
-    return [c for c in names if rows.schema[c] == pl.Float64], [c for c in names if rows.schema[c] == pl.String]
+    kinds = {c: kind for c, kind in rows.schema.items() if not c.startswith("__") and not c.startswith("slice:")}
+    return [c for c, kind in kinds.items() if kind == pl.Float64], [c for c, kind in kinds.items() if kind == pl.String]
 
 
 def feature_lists(rows: pl.DataFrame, order: Sequence[str]) -> list[list[Any]]:

@@ -233,3 +233,24 @@ def test_a_store_given_back_an_older_value_keeps_the_newer() -> None:
     store.put_many([(Key("v", "a"), Value(10, b"new"))])
     store.put_many([(Key("v", "a"), Value(9, b"old"))])
     assert store.get_many([Key("v", "a")]) == [Value(10, b"new")]
+
+
+def test_a_value_of_numbers_alone_takes_eight_bytes_a_feature_and_is_read_as_any_other() -> None:
+    at, until = micros(moment(0)), micros(moment(60))
+    view = tr.Project("p").view("v", source=World().source, entity="place", features=["x", "y"])
+    times = {"__at__": [moment(0)] * 3, "__until__": [moment(60), None, moment(60)]}
+    schema = {"__at__": pl.Datetime("us", "UTC"), "__until__": pl.Datetime("us", "UTC")}
+    values = pl.DataFrame({"place": ["a", "b", "c"], **times, "x": [1.5, float("nan"), None], "y": [True, False, True]}, schema_overrides=schema)
+    stored = {key.entity: value for key, value in packed(view, values)}
+    assert [len(stored[e].packed) for e in "ab"] == [25, 25]
+    assert read(stored["a"], at) == [1.5, 1.0]
+    assert read(stored["a"], until - 1) == [1.5, 1.0]
+    assert read(stored["a"], until) is None
+    assert str(read(stored["b"], 2**62)) == "[nan, 0.0]"
+    assert read(stored["c"], at) == [None, 1.0]
+    store = MemoryOnline()
+    store.put_many((Key("v", e), v) for e, v in stored.items())
+    found = online.look_up(store, [view], [{"place": "a"}, {"place": "c"}, {"place": "d"}], moment(1))
+    assert [answer["v"].values for answer in found] == [{"x": 1.5, "y": 1.0}, {"x": None, "y": 1.0}, {"x": None, "y": None}]
+    assert found[0]["v"].age == 60
+    assert online.look_up(store, [view], [{"place": "a"}], moment(60))[0]["v"].missing == online.TOO_OLD

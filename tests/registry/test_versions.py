@@ -19,7 +19,8 @@ from treadle.registry.versions import all_versions, get, newest_approved, regist
 
 
 def body(key: str = "k", status: str = "approved", reasons: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"key": key, "status": status, "verdict": {"passed": status == "approved", "reasons": list(reasons)}, "run": "run-1"}
+    findings = [{"gate": "enough_rows", "passed": False, "reason": reason} for reason in reasons]
+    return {"key": key, "status": status, "verdict": {"passed": status == "approved", "reasons": list(reasons), "findings": findings}, "run": "run-1"}
 
 
 LINKS = [("trained_on", Ref("dataset_version", "rows-1")), ("made_by", Ref("run", "run-1"))]
@@ -33,12 +34,12 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 def test_versions_are_numbered_from_one_with_their_lineage_and_one_event_each(ledger: Ledger) -> None:
     first = register("late", body("a"), LINKS, ledger)
-    second = register("late", body("b", "refused", ("too few rows",)), LINKS, ledger)
+    second = register("late", body("b", "refused", ("too few rows in shop=Ada's",)), LINKS, ledger)
     other = register("other", body("a"), [], ledger)
     assert [(r.id, r["number"], r["model"]) for r in (first, second, other)] == [("late.v1", 1, "late"), ("late.v2", 2, "late"), ("other.v1", 1, "other")]
     assert [(link.relation, link.target) for link in ledger.links(Ref(versions.KIND, "late.v1"))] == LINKS
-    assert [(e.kind, e.subject.id, e.body["reasons"]) for e in ledger.events_since()] == [
-        ("version.approved", "late.v1", []), ("version.refused", "late.v2", ["too few rows"]), ("version.approved", "other.v1", []),
+    assert [(e.kind, e.subject.id, e.body["gates"]) for e in ledger.events_since()] == [
+        ("version.approved", "late.v1", []), ("version.refused", "late.v2", ["enough_rows"]), ("version.approved", "other.v1", []),
     ]  # fmt: skip
 
 

@@ -53,6 +53,9 @@ class MemoryOnline:
         with self._lock:
             return self._newest.get(view)
 
+    def compact(self) -> None:
+        """Nothing to do: values lie in a dictionary."""
+
     def forget(self, view: str, entities: Iterable[str]) -> int:
         wanted = set(entities)
         with self._lock:

@@ -109,6 +109,9 @@ class PostgresOnline:
         rows = self._rows("SELECT newest FROM views WHERE name = %s", (view.encode(),))
         return rows[0][0] if rows else None
 
+    def compact(self) -> None:
+        """Nothing to do: the server's own vacuum sees to it."""
+
     def forget(self, view: str, entities: Iterable[str]) -> int:
         """Remove values and write the table anew, so that no page holds them; reads wait meanwhile.
 

@@ -198,6 +198,9 @@ class RedisOnline:
             held: Any = self._server().hget(self._about(view)[1], "newest")
         return None if held is None else int.from_bytes(held, "big") - _HALF
 
+    def compact(self) -> None:
+        """Nothing to do: the server sees to its memory itself."""
+
     def forget(self, view: str, entities: Iterable[str]) -> int:
         """Remove values. Where the server writes files, they are written anew: they hold the values until that is done."""
         wanted = [entity.encode() for entity in dict.fromkeys(entities)]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from time import monotonic, sleep
 
 from treadle.backends.sqlite_migrations import ONLINE
 from treadle.backends.sqlite_sessions import BUSY_SECONDS, Session, Sessions, failure
-from treadle.core.errors import Unavailable
 from treadle.ports.online import Key, Value
 
 _PUT = (
@@ -34,6 +33,7 @@ _FEW = ["SELECT 0, 0, 0 WHERE 0"] + [
 _BATCH = 500
 _DELETE = "DELETE FROM latest WHERE view = (SELECT id FROM views WHERE name = ?) AND entity = ?"
 _PIECE_ROWS = 2000
+_COMPACT_MS = 1000  # that `compact` waits for another writer
 _PIECE = (
     "SELECT entity, time, packed, coalesce(event, time) FROM latest WHERE view = (SELECT id FROM views WHERE name = ?1) "
     f"AND (?2 IS NULL OR entity > ?2) ORDER BY entity LIMIT {_PIECE_ROWS}"
@@ -101,6 +101,16 @@ class SqliteOnline:
                 return
             after = rows[-1][0]
 
+    def compact(self) -> None:
+        execute = self._sessions.mine().connection.execute
+        with suppress(sqlite3.Error):  # another writes, or the disk has no room for a second copy: then it stays as it is
+            try:
+                execute(f"PRAGMA busy_timeout = {_COMPACT_MS}")
+                execute("VACUUM")  # pages that values were added to one by one are a tenth empty
+                execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
     def forget(self, view: str, entities: Iterable[str]) -> int:
         """Remove values, and what is left of them in free pages and in the write-ahead log: the file is written anew.
 
@@ -115,7 +125,7 @@ class SqliteOnline:
             if gone:
                 connection.execute("UPDATE views SET newest = (SELECT max(time) FROM latest WHERE view = views.id) WHERE name = ?", (view,))
         if wanted:  # also when nothing was there: an earlier call may have been killed before its end
-            self._write_anew(session)
+            self._sessions.scrub()
         return gone
 
     def clear(self, view: str) -> None:
@@ -126,17 +136,6 @@ class SqliteOnline:
     def close(self) -> None:
         """Close the connections of all threads."""
         self._sessions.close()
-
-    def _write_anew(self, session: Session) -> None:
-        give_up = monotonic() + BUSY_SECONDS
-        try:
-            session.connection.execute("VACUUM")
-            while session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                if monotonic() > give_up:
-                    raise Unavailable(f"{session.path} was read by another for more than {BUSY_SECONDS:g} s.", hint="Do it again: bytes are left.")
-                sleep(0.02)
-        except sqlite3.Error as error:
-            raise failure(error, session.path) from error
 
     def _snapshot(self, session: Session, keys: Sequence[Key]) -> list[Value | None]:
         """The same through several queries, so inside a read transaction."""

@@ -208,10 +208,10 @@ def _told(frame: pl.DataFrame, time: str) -> pl.DataFrame:
 
 def _in_turn(told: pl.DataFrame, known: str, event: str, entity: list[str]) -> pl.Series:
     """The places of the rows that were the latest of their entity when they became known, in the order in which they did."""
+    if told[known].equals(told[event]):  # each became known when it happened: none was overtaken before
+        return told.select(pl.arg_sort_by(known, maintain_order=True)).to_series()
     # Only the columns that decide are put in order; the features are fetched once, by the caller.
     order = told.select(*entity, pl.col(known).alias(_SINCE), pl.col(event).alias(_FIRST)).with_row_index(_ROW)
-    if order[_SINCE].equals(order[_FIRST]):  # each became known when it happened: none was overtaken before
-        return order.sort(_SINCE, maintain_order=True)[_ROW]
     order = order.sort(_SINCE, _FIRST, maintain_order=True)
     if not order[_FIRST].is_sorted():  # some became known out of order
         order = order.filter(pl.col(_FIRST) >= pl.col(_FIRST).cum_max().over(entity))

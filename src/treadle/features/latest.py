@@ -79,7 +79,10 @@ def _reduced(view: View, batches: Iterator[pl.DataFrame], event: str | None, kno
     def reduce(frame: pl.DataFrame) -> pl.DataFrame:
         if event is not None and known is not None:
             frame = frame.filter(pl.col(event).is_not_null(), pl.col(known).is_not_null())
-            frame = frame.sort(*dict.fromkeys((event, known)), maintain_order=True)
+            for time in dict.fromkeys((event, known)):  # finding the largest costs less than putting all in order
+                frame = frame.filter(pl.col(time) == pl.col(time).max().over(entity))
+                if frame.select(entity).n_unique() == frame.height:
+                    return frame
         return frame.unique(entity, keep="last", maintain_order=True)
 
     kept: pl.DataFrame | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,8 +15,13 @@ from treadle.ports.online import Key, OnlineStore, Value
 if TYPE_CHECKING:
     import polars as pl
 
+# A stored value is a msgpack array: the end of the value, then its features. Where all of them are numbers, it is a byte that begins no msgpack,
+# eight bytes a feature, and the end.
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
+_NUMBERS = 0xC1
+_NEVER = 2**63 - 1
+_unpack_numbers: dict[int, Callable[[bytes], tuple[Any, ...]]] = {}  # by the length of the bytes
 SEPARATOR = "\x1f"
 CHUNK = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,10 +49,22 @@ def packed(view: View, values: pl.DataFrame, *, expire: bool = False) -> Iterato
         pl.concat_str([_text(c, values.schema[c]) for c in view.entity], separator=SEPARATOR).alias("entity"),
         pl.col(AT).cast(pl.Int64), pl.col(UNTIL).cast(pl.Int64), event.cast(pl.Int64).alias("event"),
     )  # fmt: skip
-    name = view.name
-    for (entity, at, until, about), row in zip(times.iter_rows(), values.select(numbers).iter_rows(), strict=True):
+    name, shaped = view.name, values.select(numbers)
+    only_numbers = all(dtype == pl.Float64 for dtype in shaped.dtypes)
+    as_numbers = struct.Struct(f"<B{len(features)}dq").pack
+    for (entity, at, until, about), row in zip(times.iter_rows(), shaped.iter_rows(), strict=True):
         if entity is not None:
-            yield Key(name, entity), Value(at, _pack((until, *row)), about, until if expire else None)
+            whole = only_numbers and None not in row
+            stored = as_numbers(_NUMBERS, *row, _NEVER if until is None else until) if whole else _pack((until, *row))
+            yield Key(name, entity), Value(at, stored, about, until if expire else None)
+
+
+def _numbers(stored: bytes) -> tuple[Any, ...]:
+    """The features and the end of a stored value of numbers."""
+    unpack = _unpack_numbers.get(len(stored))
+    if unpack is None:
+        unpack = _unpack_numbers[len(stored)] = struct.Struct(f"<x{(len(stored) - 9) // 8}dq").unpack
+    return unpack(stored)
 
 
 def _text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -69,6 +87,9 @@ def read(stored: Value | None, moment: int) -> list[Any] | None:
     """A view's features at `moment` (microseconds since 1970 UTC); None when nothing known then is still valid."""
     if stored is None or stored[0] > moment:
         return None
+    if stored[1][0] == _NUMBERS:
+        numbers = _numbers(stored[1])
+        return list(numbers[:-1]) if moment < numbers[-1] else None
     features: list[Any] = _unpack(stored[1])
     until = features[0]
     if until is not None and moment >= until:
@@ -82,7 +103,7 @@ def why_missing(stored: Value | None, moment: int) -> str:
     return UNKNOWN if stored is None else NOT_YET if stored.time > moment else TOO_OLD
 
 
-class Found(msgspec.Struct):  # a dataclass would take three times as long to make
+class Found(msgspec.Struct, gc=False):  # a dataclass would take three times as long to make
     """What a view said of an entity: its features by name (None for each if it had nothing), how old they are in seconds, or why there is nothing."""
 
     values: dict[str, Any]
@@ -103,17 +124,22 @@ def look_up(store: OnlineStore, views: Sequence[View], entities: Sequence[Mappin
         for name, columns, only, _ in named:
             value = entity.get(only) if only else None
             keys.append((name, value if value.__class__ is str else str(value) if value.__class__ is int else key_of(entity, columns)))
-    stored = iter(store.get_many(cast("list[Key]", keys)))  # plain pairs: making a Key of each would be a tenth of the whole
-    unpack, answers = _unpack, []
+    found = iter(store.get_many(cast("list[Key]", keys)))  # plain pairs: making a Key of each would be a tenth of the whole
+    unpack, numbers, answers = _unpack, _unpack_numbers, []
     for entity in entities:
         answer = {}
         for name, columns, _, features in named:
-            held = next(stored)
+            held = next(found)
             if held is not None and (time := held[0]) <= at:
-                values = unpack(held[1])
-                until = values[0]
-                if until is None or at < until:
+                stored = held[1]
+                if stored[0] == _NUMBERS:
+                    values = (numbers.get(len(stored)) or _numbers)(stored)
+                    until = values[-1]
+                else:
+                    values = unpack(stored)
+                    until = values[0]
                     del values[0]
+                if until is None or at < until:
                     answer[name] = Found(dict(zip(features, values)), (at - time) / 1e6)
                     continue
             complete = all(entity.get(c) is not None for c in columns)

@@ -55,17 +55,18 @@ def features_of(
     """
     where = f"model {model.name!r} ({model.place})"
     from_views = {f for v, _ in views for f in v.feature_names()}
+    types = rows.schema  # made anew at each asking, like `columns`: a wide frame is asked once
     for item in model.inputs:
         for column in item.columns if isinstance(item, Derived) else (item,):
-            if column not in rows.columns and not (isinstance(item, Derived) and column in from_views):
+            if column not in types and not (isinstance(item, Derived) and column in from_views):
                 raise DataError(f"Input {column!r} is missing.", where=where, hint=f"It has: {rows.columns}.")
     for view, values in views:
-        types = schema_of(values)
+        theirs = schema_of(values)
         for column in view.entity:
-            if rows.schema.get(column) != types[column]:
-                there = rows.schema.get(column, "not there")
+            if types.get(column) != theirs[column]:
+                there = types.get(column, "not there")
                 raise DataError(
-                    f"The entity {column!r} of view {view.name!r} is {types[column]} in its source, but {there} in {model.rows.name!r}.",
+                    f"The entity {column!r} of view {view.name!r} is {theirs[column]} in its source, but {there} in {model.rows.name!r}.",
                     where=f"view {view.name!r} ({view.place})", hint="Declare the column alike in both contracts.",
                 )  # fmt: skip
     if told:
@@ -74,14 +75,16 @@ def features_of(
     else:
         joined = join_values(rows, moment, views, limits) if views else pl.DataFrame()
     seen = rows.drop(from_views, strict=False).hstack(joined.get_columns()) if views else rows  # a view's feature, where a column has its name too
+    sent = rows.select(_as_feature(item, types[item]) for item in dict.fromkeys(i for i in model.inputs if not isinstance(i, Derived)))
+    as_sent = {column.name: column for column in sent.get_columns()}
     columns: list[pl.Series] = []
     for item in model.inputs:
         if isinstance(item, Derived):
             made = derived.column(item, seen, where)
             columns.append(made.fill_null("") if made.dtype == pl.String else made)
         else:
-            columns.append(rows.select(_as_feature(item, rows.schema[item])).to_series())
-    return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, joined.schema[f]) for f in joined.columns).get_columns())
+            columns.append(as_sent[item])
+    return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, dtype) for f, dtype in joined.schema.items()).get_columns())
 
 
 def schema_of(values: Values) -> pl.Schema:
@@ -92,12 +95,13 @@ def schema_of(values: Values) -> pl.Schema:
 def signature(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, Values]]) -> tuple[list[Field], list[Field]]:
     """(what a request may carry, the features in the order of the model's matrix)."""
     contract = model.rows.contract.columns if model.rows.contract else {}
+    types = rows.schema  # made anew at each asking: a wide frame is asked once
 
     def field(column: str) -> Field:
         declared = contract.get(column)
         if declared:
             return Field(column, declared.kind, declared.nullable, ge=declared.ge, le=declared.le)
-        return Field(column, _kind(rows.schema[column]))
+        return Field(column, _kind(types[column]))
 
     request: dict[str, Field] = {}
     features: list[Field] = []
@@ -112,7 +116,8 @@ def signature(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, Valu
             features.append(Field(item, "category" if declared.kind in ("category", "text") else "number", declared.nullable))
     for view, values in views:
         for column in view.entity:
-            request.setdefault(column, field(column))
+            if column not in request:
+                request[column] = field(column)
         for name, kind in feature_kinds(view, schema_of(values)).items():
             features.append(Field(name, cast(Kind, kind), source="view", view=view.name))
     if model.rows.event_time:

@@ -63,6 +63,10 @@ class OnlineStore(Protocol):
         """The latest time of a value that was stored for a view: its freshness. None when it has none."""
         ...
 
+    def compact(self) -> None:
+        """Take less room, if that can be done at once: said after many values were written. Changes no value; readers are served meanwhile."""
+        ...
+
     def forget(self, view: str, entities: Iterable[str]) -> int:
         """Remove the values of some entities, from the bytes of the store too as far as it can; returns how many were there."""
         ...

@@ -115,7 +115,7 @@ def _told(
         version = by_version.get(event.subject.id)
         if version is None:
             return None
-        result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(body.get('reasons', []))}"
+        result = "passed its gates" if kind == "version.approved" else f"was refused: {'; '.join(version['verdict']['reasons'])}"
         at = (version["as_of"] if served else "") or started.get(version["run"], event.time)
         return {"at": at, "text": f"version {version['number']} ({version['trained_rows']:,} rows) {result}"}
     if event.subject.id != model:

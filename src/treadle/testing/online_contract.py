@@ -139,6 +139,14 @@ class OnlineContract:
         assert store.put_many([(ahead, Value(6, b"c", 5))]) == 1
         assert (store.get_many([ahead]), store.count("weather")) == ([Value(6, b"c")], 2)
 
+    def test_a_store_that_was_made_compact_holds_the_same(self, store: OnlineStore) -> None:
+        values = {f"e{n * 7919 % 3000}": Value(n, b"%d" % n * 10, n // 2) for n in range(3000)}
+        store.put_many((Key("weather", entity), value) for entity, value in values.items())
+        store.compact()
+        assert dict(store.scan("weather")) == values
+        assert store.put_many([(Key("weather", "e1"), Value(5000, b"newer"))]) == 1
+        assert store.get_many([Key("weather", "e1")]) == [Value(5000, b"newer")]
+
     def test_entities_are_forgotten_and_the_others_stay(self, store: OnlineStore) -> None:
         store.put_many((Key("weather", f"e{n}"), Value(n, b"%d" % n)) for n in range(1200))
         store.put_many([(Key("delays", "e1199"), Value(1, b"a"))])
