@@ -30,6 +30,11 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0)))
 
 
+def of_classes(task: Task) -> bool:
+    """Whether outputs are probabilities of classes."""
+    return task in ("binary", "multiclass")
+
+
 def loss_name(task: Task) -> str:
     """What `row_loss` is called."""
     names = {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error", "quantile": "scaled pinball loss"}
