@@ -208,8 +208,7 @@ def search_runs(
     asked = limit
     while True:  # of other things than runs that are logged by hand there are points too
         points = ledger.best_points(metric, most=best == "most", at_least=at_least, at_most=at_most, limit=asked)
-        records: list[tuple[Record | None, float]] = [(ledger.get(KIND, p.run), p.value) for p in points]
-        found = [(record, value) for record, value in records if record is not None][:limit]
+        found = [(record, p.value) for p in points if (record := ledger.get(KIND, p.run)) is not None][:limit]
         if len(found) == limit or len(points) < asked:
             break
         asked *= 8
