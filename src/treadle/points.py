@@ -205,11 +205,12 @@ def search_runs(
     if best not in ("most", "least"):
         raise UsageError(f"best={best!r} is neither 'most' nor 'least'.")
     found: list[tuple[Record, float | None]] = []
-    asked = limit
+    seen, asked = 0, limit
     while True:  # of other things than runs that are logged by hand there are points too
         points = ledger.best_points(metric, most=best == "most", at_least=at_least, at_most=at_most, limit=asked)
-        found = [(record, p.value) for p in points if (record := ledger.get(KIND, p.run)) is not None][:limit]
+        for record, value in [(ledger.get(KIND, p.run), p.value) for p in points[seen:]]:
+            if record is not None and len(found) < limit:
+                found.append((record, value))
         if len(found) == limit or len(points) < asked:
-            break
-        asked *= 8
-    return found
+            return found
+        seen, asked = asked, 8 * asked
