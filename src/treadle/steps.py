@@ -290,7 +290,7 @@ def _case(
     from treadle.training.losses import row_loss
     from treadle.training.search import outputs
     from treadle.training.split import blocks_of, groups_of
-    from treadle.training.trials import fit
+    from treadle.training.trials import fit, weights_of
 
     classes, groups = len(target.labels), groups_of(model, rows[parts.search])
     frame = rows[parts.search].select(numbers + categories)
@@ -300,8 +300,8 @@ def _case(
         if groups is not None:  # a ranking: an estimator that learns from groups takes no weights of single rows
             ranked = fit(clone(trained["pipeline"]), frame[positions], searched[positions], groups[positions])
             return lambda asked: outputs(target.task, ranked, asked, classes)
-        more = {} if weights is None else {"model__sample_weight": weights[positions]}
-        fitted = clone(trained["pipeline"]).fit(frame[positions], searched[positions], **more)
+        made = clone(trained["pipeline"])
+        fitted = made.fit(frame[positions], searched[positions], **({} if weights is None else weights_of(made, weights[positions]) or {}))
         return lambda asked: outputs(target.task, fitted, asked, classes)
 
     own = replace(judge, groups=groups)
@@ -321,7 +321,8 @@ def _case(
         looked_up=[f for v in model.views for f in v.feature_names()], expected=_expected(model, [*numbers, *categories]),
         known_column=known if known in sent and known != model.rows.event_time else "", subject=model.rows.subject, protected=model.protected,
         invariances=model.invariances, folds=parts.folds, validation=trained["validation"], losses=trained.get("losses") or {}, trivial=trivial,
-        groups=groups, tried=len(trained["trials"]), thorough=len(trained["trials"]) > 1,
+        weighs=weights_of(trained["pipeline"], np.ones(1)) is not None, groups=groups, tried=len(trained["trials"]),
+        thorough=len(trained["trials"]) > 1,
     )  # fmt: skip
 
 

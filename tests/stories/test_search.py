@@ -93,7 +93,7 @@ project.model("demand", rows=hourly, target="load", inputs=["load_lag_1d", "load
 project.model("high", rows=hourly, target="load", inputs=["load_lag_1d", "load_lag_2d", "load_lag_7d"], task=tr.forecast("load_lag_1d", quantile=0.9),
               split=tr.by_time("14d", gap="1d"), trials=3, candidates=[tr.candidate("lightgbm")])
 project.model("odd", rows=sensors, target="odd", inputs=["x0", "x1", "x2", "x3"], task=tr.anomaly(0.03), trials=6)
-project.model("grouped", rows=sensors, target="odd", inputs=["x0", "x1", "x2", "x3"], split=tr.by_group("machine"), metric="roc_auc",
+project.model("grouped", rows=sensors, target="odd", inputs=["x0", "x1", "x2", "x3"], split=tr.by_group("machine"), metric="roc_auc", protected=["machine"],
               candidates=[tr.candidate("logistic"), tr.candidate("curved", make_pipeline(PolynomialFeatures(), LogisticRegression(max_iter=500)),
                           polynomialfeatures__degree=[1, 2], logisticregression__C=stats.loguniform(0.01, 10))], trials=6)
 project.model("twice", rows=sensors, target="odd", inputs=["x0", "x1", "x2", "x3"], split=tr.at_random(nested=3, folds=3), candidates=[tr.candidate("logistic")], trials=3)
@@ -197,6 +197,8 @@ def test_groups_stay_whole_and_a_pipeline_of_ones_own_is_searched_by_a_distribut
     assert version["split"] == {**version["split"], "method": "group", "by": "machine"}
     assert version["family"] == "curved"
     assert version["params"]["polynomialfeatures__degree"] == 2
+    ways = [w["way"] for w in version["evaluation"]["fairness"]["mitigation"]["machine"]]
+    assert any("rows weighted" in w for w in ways)  # the weights reach the last step of a pipeline of one's own
     assert {0.01 <= t["params"]["logisticregression__C"] <= 10 for t in search["leaderboard"] if t["family"] == "curved"} == {True}
 
 

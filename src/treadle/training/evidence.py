@@ -34,7 +34,8 @@ class Case:
         output: what the model says of the test rows.
         answer: features to outputs. `refit`: positions into the search rows, and row weights or None, to what the same setting fitted on them
         answers. folds, validation, losses, tried: of the search; see `search.Found`. `trivial`: of training and validation positions, the row
-        losses of the trivial baseline there. `groups`: of a ranking, the number of the group of each search row.
+        losses of the trivial baseline there. `groups`: of a ranking, the number of the group of each search row. `weighs`: whether the estimator
+        takes row weights.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class Case:
     losses: Mapping[int, selection.Losses] = field(default_factory=dict)
     trivial: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     groups: np.ndarray | None = None
+    weighs: bool = True
     tried: int = 0
     thorough: bool = True
 
@@ -226,7 +228,7 @@ def _fairness(case: Case, test: pl.DataFrame) -> dict[str, Any]:
 
             found["mitigation"][name] = fairness.mitigation(
                 case.truth, case.output[:, 1], there[name], (case.searched[positions], said, known[name]),
-                refit=again, weights=fairness.reweighting(case.searched, training[name]),
+                refit=again if case.weighs else None, weights=fairness.reweighting(case.searched, training[name]),
             )  # fmt: skip
     return found
 
