@@ -6,13 +6,21 @@ CORE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TREADLE := $(BIN)/treadle
 
-.PHONY: demo test test-ray test-slow check docs bench bench-pipelines construction install clean
+.PHONY: demo test test-ray test-slow check docs bench bench-pipelines construction census install clean
 
 demo: $(CORE)
 	@$(BIN)/python examples/flights/demo.py
 
 construction: $(CORE)
 	@$(BIN)/python examples/construction/compare.py
+
+# nannyml is only read as files; without --no-deps it would bring pandas and more. Exit code 4 is what the example shows: refused.
+census: $(CORE)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps nannyml
+	@$(TREADLE) -C examples/census run; code=$$?; test $$code = 0 || test $$code = 4
+	@$(TREADLE) -C examples/census models employed
+	@$(TREADLE) -C examples/census card --format html --out examples/census/report.html
+	@$(TREADLE) -C examples/census readiness
 
 install: $(CORE)
 

@@ -85,8 +85,9 @@ def _newest(ws: Workspace, model: Model) -> Record:
     if usable:
         return usable[-1]
     if known:
+        lacks = conditions.missing(known[-1], ws.ledger, ws.clock.now())
         raise Refused(
-            f"No version of {model.name!r} may go to production: {'; '.join(known[-1]['verdict']['reasons']) or known[-1]['status']}.",
+            f"No version of {model.name!r} may go to production: {'; '.join(lacks) or known[-1]['status']}.",
             hint=f"See: treadle models {model.name}",
         )
     raise NotFound(f"Model {model.name!r} has no version yet.", hint=f"Run: treadle run {model.name}")

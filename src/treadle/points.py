@@ -204,15 +204,13 @@ def search_runs(
         return [(r, None) for r in ledger.find(KIND, newest_first=True, limit=limit)]
     if best not in ("most", "least"):
         raise UsageError(f"best={best!r} is neither 'most' nor 'least'.")
-    values = [
-        (p.value, p.run) for p in ledger.last_points(name=metric)
-        if (at_least is None or p.value >= at_least) and (at_most is None or p.value <= at_most) and p.value == p.value
-    ]  # fmt: skip
     found: list[tuple[Record, float | None]] = []
-    for value, run in sorted(values, key=lambda v: (-v[0] if best == "most" else v[0], v[1])):
-        record = ledger.get(KIND, run)
-        if record is not None:
-            found.append((record, value))
-            if len(found) == limit:
-                break
-    return found
+    seen, asked = 0, limit
+    while True:  # of other things than runs that are logged by hand there are points too
+        points = ledger.best_points(metric, most=best == "most", at_least=at_least, at_most=at_most, limit=asked)
+        for record, value in [(ledger.get(KIND, p.run), p.value) for p in points[seen:]]:
+            if record is not None and len(found) < limit:
+                found.append((record, value))
+        if len(found) == limit or len(points) < asked:
+            return found
+        seen, asked = asked, 8 * asked

@@ -267,7 +267,7 @@ def evaluate_model(
     judged = {who: judge.full(output) for who, output in shown.items()}
     evaluation = evaluate(judge.task, truth, judged, parts.blocks, {s: test[f"slice:{s}"].to_list() for s in model.slices}, model.seed)
     with threadpool_limits(trained["threads"]):
-        more = gather(_case(model, rows, trained, target, parts, truth, shown["model"], numbers, categories))
+        more = gather(_case(model, rows, trained, target, parts, truth, shown["model"], numbers, categories, judge))
     return {
         **evaluation,
         **more,
@@ -280,15 +280,17 @@ def evaluate_model(
 
 def _case(
     model: Model, rows: pl.DataFrame, trained: dict[str, Any], target: Any, parts: Any, truth: np.ndarray, output: np.ndarray,
-    numbers: list[str], categories: list[str],
+    numbers: list[str], categories: list[str], judge: Any,
 ) -> Any:  # fmt: skip
-    """The trained model and its rows, as the evidence looks at them."""
+    """The trained model and its rows, as the evidence looks at them. `judge`: of the test rows."""
     from sklearn.base import clone
 
+    from treadle.training import estimators
     from treadle.training.evidence import Case
+    from treadle.training.losses import row_loss
     from treadle.training.search import outputs
-    from treadle.training.split import groups_of
-    from treadle.training.trials import fit
+    from treadle.training.split import blocks_of, groups_of
+    from treadle.training.trials import fit, weights_of
 
     classes, groups = len(target.labels), groups_of(model, rows[parts.search])
     frame = rows[parts.search].select(numbers + categories)
@@ -298,21 +300,29 @@ def _case(
         if groups is not None:  # a ranking: an estimator that learns from groups takes no weights of single rows
             ranked = fit(clone(trained["pipeline"]), frame[positions], searched[positions], groups[positions])
             return lambda asked: outputs(target.task, ranked, asked, classes)
-        more = {} if weights is None else {"model__sample_weight": weights[positions]}
-        fitted = clone(trained["pipeline"]).fit(frame[positions], searched[positions], **more)
+        made = clone(trained["pipeline"])
+        fitted = made.fit(frame[positions], searched[positions], **({} if weights is None else weights_of(made, weights[positions]) or {}))
         return lambda asked: outputs(target.task, fitted, asked, classes)
+
+    own = replace(judge, groups=groups)
+
+    def trivial(learned: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        simple = estimators.baseline(target.task, numbers, categories, model.kind).fit(frame[learned], searched[learned])
+        return np.asarray(row_loss(judge.task, searched[asked], own.full(outputs(target.task, simple, frame[asked], classes), asked)))
 
     candidate = next((c for c in model.candidates if c.family == trained["family"] and c.make is not None), None)
     sent = {i for i in model.inputs if isinstance(i, str)} | {c for i in model.inputs if isinstance(i, Derived) for c in i.columns}
     known = model.rows.known_time or ""
-    losses = (trained.get("losses") or {}) if target.judged_as == target.task else {}
     return Case(
-        target.task, rows, parts.search, parts.test, parts.blocks, searched, truth, output, numbers, categories, model.split.method, model.seed,
-        lambda asked: outputs(target.task, trained["pipeline"], asked, classes), refit, trained["pipeline"],
+        target.task, judge, rows, parts.search, parts.test, parts.blocks, blocks_of(model, rows, parts.search), searched, truth, output, numbers,
+        categories, model.split.method, model.seed, lambda asked: outputs(target.task, trained["pipeline"], asked, classes), refit,
+        trained["pipeline"],
         candidate.make(**trained["params"]) if candidate is not None and candidate.make is not None else None,
-        [f for v in model.views for f in v.feature_names()], _expected(model, [*numbers, *categories]),
-        known if known in sent and known != model.rows.event_time else "", model.rows.subject,
-        model.protected, model.invariances, parts.folds, trained["validation"], losses, len(trained["trials"]), thorough=len(trained["trials"]) > 1,
+        looked_up=[f for v in model.views for f in v.feature_names()], expected=_expected(model, [*numbers, *categories]),
+        known_column=known if known in sent and known != model.rows.event_time else "", subject=model.rows.subject, protected=model.protected,
+        invariances=model.invariances, folds=parts.folds, validation=trained["validation"], losses=trained.get("losses") or {}, trivial=trivial,
+        weighs=weights_of(trained["pipeline"], np.ones(1)) is not None, groups=groups, tried=len(trained["trials"]),
+        thorough=len(trained["trials"]) > 1,
     )  # fmt: skip
 
 

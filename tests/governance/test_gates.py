@@ -36,7 +36,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
             {"column": "carrier", "value": "UA", "rows": 500, "metric": "roc_auc", "value_of_metric": 0.8, "low": 0.75, "high": 0.85},
             {"column": "carrier", "value": "HA", "rows": 20, "metric": "roc_auc"},
         ],
-        "leakage": {"looked_at": ["target", "time"], "found": []},
+        "leakage": {"looked_at": ["target", "time"], "found": [], "noted": []},
         "selection": {
             "tried": 12, "judged": 9, "seen": 0.48, "expected": 0.5, "low": 0.45, "high": 0.55, "baseline": 0.56, "better_by": 0.06, "better_low": 0.02,
             "p": 0.01, "loss": "log loss",
@@ -138,7 +138,7 @@ CASES: list[tuple[Gate, dict[str, Any], bool, str]] = [
     ),
     (tr.every_slice(0.6, rows=500), {"slices": [weak("EWR", 0.55)]}, True, "all 0 slices of 500+ rows may reach 0.6"),
     (tr.no_leakage(), {}, True, "no sign of leakage in 2 ways it is known to happen"),
-    (tr.no_leakage(), {"leakage__found": [SUSPECT]}, False, "leakage suspected (target): dep_delay alone tells the target If so, declare tr.no_leakage(known='dep_delay')"),
+    (tr.no_leakage(), {"leakage__found": [SUSPECT]}, False, "leakage suspected (target): dep_delay alone tells the target If so, declare tr.no_leakage(known=['dep_delay'])"),
     (tr.no_leakage(known="dep_delay"), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),
     (tr.no_leakage(ignore=["target"]), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),
     (

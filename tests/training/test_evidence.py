@@ -96,7 +96,7 @@ def test_too_few_rows_promise_nothing() -> None:
 # The price of choosing
 
 
-def trials(rng: np.random.Generator, count: int, n: int = 120, signal: float = 0.0) -> tuple[dict[int, Any], np.ndarray, list[np.ndarray]]:
+def trials(rng: np.random.Generator, count: int, n: int = 120, signal: float = 0.0) -> tuple[dict[int, Any], list[np.ndarray]]:
     """Row losses of settings that are all worthless (or all as good), each in its own way."""
     truth = rng.integers(0, 2, n)
     folds = np.array_split(rng.permutation(n), 5)
@@ -105,7 +105,8 @@ def trials(rng: np.random.Generator, count: int, n: int = 120, signal: float = 0
         p = np.clip(0.5 + 0.15 * rng.normal(size=n) + signal * (truth - 0.5), 0.02, 0.98)
         row = -np.log(np.where(truth == 1, p, 1 - p))
         losses[k] = [(f, row[f].astype(np.float32)) for f in folds]
-    return losses, truth, [np.setdiff1d(np.arange(n), f) for f in folds]
+    share = [np.bincount(np.delete(truth, f), minlength=2) / (n - len(f)) for f in folds]
+    return losses, [-np.log(p[truth[f]]) for p, f in zip(share, folds)]
 
 
 def test_on_noise_the_best_of_many_looks_better_than_it_is_and_the_corrected_figure_does_not() -> None:
@@ -113,8 +114,8 @@ def test_on_noise_the_best_of_many_looks_better_than_it_is_and_the_corrected_fig
     seen, expected, honest = [], [], []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        losses, truth, train = trials(rng, 40)
-        found = adjusted("binary", losses, truth, train, np.arange(120), 40, seed)
+        losses, trivial = trials(rng, 40)
+        found = adjusted(losses, trivial, np.arange(120), 40, seed)
         assert found is not None
         seen.append(found["seen"])
         expected.append(found["expected"])
@@ -125,15 +126,15 @@ def test_on_noise_the_best_of_many_looks_better_than_it_is_and_the_corrected_fig
 
 
 def test_noise_is_seldom_better_than_luck_and_a_signal_is() -> None:
-    passed = [adjusted("binary", *trials(np.random.default_rng(s), 30), np.arange(120), 30, s) for s in range(60)]  # type: ignore[arg-type]
+    passed = [adjusted(*trials(np.random.default_rng(s), 30), np.arange(120), 30, s) for s in range(60)]
     assert sum(f["p"] <= 0.05 and f["better_by"] > 0 for f in passed if f) <= 3
-    strong = adjusted("binary", *trials(np.random.default_rng(1), 30, 400, 0.3), np.arange(400), 30, 1)  # type: ignore[arg-type]
+    strong = adjusted(*trials(np.random.default_rng(1), 30, 400, 0.3), np.arange(400), 30, 1)
     assert strong is not None
     assert strong["p"] <= 0.05 < strong["better_by"] + 0.05
 
 
 def test_without_trials_there_is_nothing_to_correct() -> None:
-    assert adjusted("binary", {}, np.zeros(0), [], np.zeros(0), 0) is None
+    assert adjusted({}, [], np.zeros(0), 0) is None
 
 
 # Robustness and invariance
@@ -180,10 +181,11 @@ def test_a_recipe_ages_where_the_world_changes_and_not_where_it_does_not() -> No
         truth = drift * moments / (100 * day) + rng.normal(size=4000)
         test = drift * 1.05 + rng.normal(size=500)
 
-        def refit(positions: np.ndarray, truth: np.ndarray = truth) -> np.ndarray:
-            return np.full((500, 1), truth[positions][-200:].mean())
+        def losses(positions: np.ndarray, truth: np.ndarray = truth, test: np.ndarray = test) -> np.ndarray:
+            return np.abs(test - truth[positions][-200:].mean())
 
-        found = staleness("regression", moments, moments, truth, test, block_weights(np.arange(500), 0, 100), refit)
+        weights = block_weights(np.arange(500), 0, 100)
+        found = staleness(moments, moments, truth, weights, losses, classes=False, loss="absolute error")
         assert found is not None
         assert [p["age_days"] for p in found["points"]] == pytest.approx([0, 25, 50], abs=0.5)
         assert len({p["rows"] for p in found["points"]}) == 1  # only the age differs

@@ -147,6 +147,23 @@ def test_ones_own_estimator_is_seeded_and_searched() -> None:
     assert pickle.dumps(found.pipeline)
 
 
+def test_row_weights_reach_the_last_step_and_are_left_out_where_none_are_taken() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from treadle.training.trials import weights_of
+
+    def named(model: object) -> list[str] | None:
+        found = weights_of(Pipeline([("columns", StandardScaler()), ("model", model)]), np.ones(3))
+        return None if found is None else list(found)
+
+    assert named(LogisticRegression()) == ["model__sample_weight"]
+    assert named(make_pipeline(StandardScaler(), LogisticRegression())) == ["model__logisticregression__sample_weight"]
+    assert named(KNeighborsClassifier()) is None
+
+
 def test_three_numbers_are_three_values_and_no_range() -> None:
     frame, truth = data(100)
     found = find(frame, truth, (candidate("logistic", C=(0.1, 1.0, 10.0)),), trials=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -84,6 +85,16 @@ def test_a_versions_page_has_its_gates_and_how_it_was_made(client: TestClient, p
     assert "beats baseline" in text
     assert "environment" in text
     assert "0.01" in text
+
+
+def test_a_versions_page_has_the_leaderboard_of_its_search_and_why_the_winner_won(client: TestClient, world: World) -> None:
+    search = world.ws.ledger.get("search", versions.get(world.model.name, 1, world.ws.ledger)["trials"])
+    text = client.get(f"/versions/{world.model.name}.v1").text
+    assert "The leaderboard, by log loss, less is better" in text
+    for sentence in search["explanation"]:
+        assert sentence in html.unescape(text)
+    for trial in search["leaderboard"]:
+        assert trial["loss"] is None or f"{trial['loss']:.5f}" in text
 
 
 def test_the_story_of_a_prediction_reaches_its_version_and_its_outcome(client: TestClient) -> None:

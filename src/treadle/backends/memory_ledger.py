@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,13 @@ class MemoryLedger:
                 if run in (None, p.run) and name in (None, p.name) and ((p.run, p.name) not in last or p.step >= last[p.run, p.name].step):
                     last[p.run, p.name] = p
         return [last[key] for key in sorted(last)]
+
+    def best_points(
+        self, name: str, *, most: bool = True, at_least: float | None = None, at_most: float | None = None, limit: int = 100
+    ) -> list[Point]:
+        low, high = (-math.inf if at_least is None else at_least), (math.inf if at_most is None else at_most)
+        kept = [p for p in self.last_points(name=name) if low <= p.value <= high]
+        return sorted(kept, key=lambda p: (-p.value if most else p.value, p.run))[:limit]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

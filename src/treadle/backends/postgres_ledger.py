@@ -157,6 +157,19 @@ class PostgresLedger:
         )
         return [Point(r, n, v, s, from_micros(t)) for r, n, v, s, t in self._sessions.rows((sql, tuple(v for _, v in given)))]
 
+    def best_points(
+        self, name: str, *, most: bool = True, at_least: float | None = None, at_most: float | None = None, limit: int = 100
+    ) -> list[Point]:
+        given = [(sign, value) for sign, value in ((">=", at_least), ("<=", at_most)) if value is not None]
+        sql = (
+            "SELECT m.run, p.value, p.step, p.time FROM metrics m CROSS JOIN LATERAL "
+            "(SELECT value, step, time FROM points q WHERE q.metric = m.id ORDER BY q.step DESC, q.id DESC LIMIT 1) p "
+            f"WHERE m.name = %s AND p.value <> 'NaN'{''.join(f' AND p.value {sign} %s' for sign, _ in given)} "
+            f"ORDER BY p.value {'DESC' if most else ''}, m.run COLLATE \"C\" LIMIT %s"
+        )
+        values = (name, *(value for _, value in given), limit)
+        return [Point(r, name, v, s, from_micros(t)) for r, v, s, t in self._sessions.rows((sql, values))]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._sessions.mine() as session, session.transaction():

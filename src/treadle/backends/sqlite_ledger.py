@@ -134,6 +134,19 @@ class SqliteLedger:
         moments: dict[int, str] = {}
         return [Point(r, n, math.nan if v is None else v, s, _text(t, moments)) for r, n, v, s, t in rows]
 
+    def best_points(
+        self, name: str, *, most: bool = True, at_least: float | None = None, at_most: float | None = None, limit: int = 100
+    ) -> list[Point]:
+        limits = "".join(f" AND p.value {sign} ?" for sign, value in ((">=", at_least), ("<=", at_most)) if value is not None)
+        rows = self._rows(
+            "SELECT m.run, p.value, p.step, p.time FROM metrics m "
+            "JOIN points p ON p.id = (SELECT q.id FROM points q WHERE q.metric = m.id ORDER BY q.step DESC, q.id DESC LIMIT 1) "
+            f"WHERE m.name = ? AND p.value IS NOT NULL{limits} ORDER BY p.value {'DESC' if most else ''}, m.run LIMIT ?",
+            [name, *(value for value in (at_least, at_most) if value is not None), limit],
+        )
+        moments: dict[int, str] = {}
+        return [Point(r, name, v, s, _text(t, moments)) for r, v, s, t in rows]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._writing():

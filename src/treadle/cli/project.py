@@ -150,5 +150,8 @@ def _verdict(made: Record) -> None:
     shown = "n/a" if m["value"] is None else f"{m['value']:.3f}{interval}"
     show.say(f"version {made['number']}: {made['family']}, {e['primary']} {shown} on {e['rows']:,} rows no search has seen")
     for finding in made["verdict"]["findings"]:
-        show.say(f"  {'passed' if finding['passed'] else 'FAILED'}  {finding['gate']:<15} {finding['reason']}")
-    show.say("verdict: may go to production" if made["verdict"]["passed"] else "verdict: REFUSED; it cannot be promoted")
+        mark = "waits " if finding.get("waits") else "passed" if finding["passed"] else "FAILED"
+        show.say(f"  {mark}  {finding['gate']:<15} {finding['reason']}")
+    waits = any(finding.get("waits") for finding in made["verdict"]["findings"])
+    may = f"may go to production when others have approved it: treadle approve {made.id}" if waits else "may go to production"
+    show.say(f"verdict: {may}" if made["verdict"]["passed"] else "verdict: REFUSED; it cannot be promoted")

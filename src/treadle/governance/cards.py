@@ -283,7 +283,11 @@ def _value(m: Mapping[str, Any]) -> str:
 def _conformal(e: Mapping[str, Any]) -> str:
     parts = []
     for c in e.get("conformal") or []:
-        size = f"plus or minus {c['size'] / 2:.4g}" if e["task"] == "regression" else f"{c['size']:.2f} classes on average"
+        size = f"{c['size']:.2f} classes on average"
+        if e["task"] in ("regression", "forecast"):
+            size = f"plus or minus {c['size'] / 2:.4g}"
+        if e["task"] == "quantile":
+            size = f"below the answer {c['size']:+.4g}"
         parts.append(f"{c['level']:.0%} promised, {c['coverage']:.1%} measured ({c['low']:.1%} to {c['high']:.1%}), {size}")
     return "; ".join(parts)
 

@@ -127,7 +127,7 @@ def _certain(options: Mapping[str, Any], e: Evaluation) -> Finding:
         if metric["low"] is None or metric["high"] is None or metric["value"] is None:
             return Finding("certain", False, f"{name} cannot be computed on these test rows", {})
         width = metric["high"] - metric["low"]
-        if e["task"] == "regression":  # plus or minus so much of the metric itself
+        if e["task"] in ("regression", "quantile"):  # in the unit of the target: plus or minus so much of the metric itself
             width /= 2 * max(abs(metric["value"]), 1e-12)
         if widest is None or width > widest[0]:
             widest = (width, name, metric)
@@ -172,10 +172,13 @@ def _no_leakage(options: Mapping[str, Any], e: Evaluation) -> Finding:
         return _unknown("no_leakage", "leakage was not looked for")
     found = [f for f in e["leakage"]["found"] if f["kind"] not in options["ignore"] and f["what"] not in options["known"]]
     if not found:
-        return Finding("no_leakage", True, f"no sign of leakage in {len(e['leakage']['looked_at'])} ways it is known to happen", {"found": []})
+        noted = "".join(f"; worth a look: {n['sentence']}" for n in e["leakage"]["noted"] if n["what"] not in options["known"])
+        text = f"no sign of leakage in {len(e['leakage']['looked_at'])} ways it is known to happen"
+        return Finding("no_leakage", True, text + noted, {"found": []})
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     if found[0]["kind"] == "target":
-        more = f" If so, declare tr.no_leakage(known={found[0]['what']!r}){more}"
+        known = [f["what"] for f in found if f["kind"] == "target"]
+        more = f" If so, declare tr.no_leakage(known={known!r}){more}"
     return Finding("no_leakage", False, f"leakage suspected ({found[0]['kind']}): {found[0]['sentence']}{more}", {"found": found})
 
 
@@ -193,6 +196,8 @@ def _better_than_luck(options: Mapping[str, Any], e: Evaluation) -> Finding:
 
 
 def _covered(options: Mapping[str, Any], e: Evaluation) -> Finding:
+    if "conformal" in e.get("not_asked", {}):
+        return Finding("covered", True, f"not asked: {e['not_asked']['conformal']}", {})
     if not e.get("conformal"):
         return _unknown("covered", "too few validation rows to promise an interval or a set")
     worst = min(e["conformal"], key=lambda c: c["coverage"] - c["level"])
@@ -205,7 +210,9 @@ def _no_weak_slice(options: Mapping[str, Any], e: Evaluation) -> Finding:
     found = e.get("worst_slices")
     if found is None:
         return _unknown("no_weak_slice", "worst slices were not looked for")
-    limit = options["excess"] * (found["scale"] if e["task"] == "regression" else 1.0)
+    if not found["looked_at"]:
+        return _unknown("no_weak_slice", "no part of the test rows is large enough, or no feature is the same for a whole group of a ranking")
+    limit = options["excess"] * (1.0 if e["task"] in ("binary", "multiclass", "ranking") else found["scale"])
     bad = [s for s in found["worst"] if s["rows"] >= options["rows"] and s["p"] <= 0.05 and s["excess"] > limit]
     if not bad:
         text = f"none of {found['looked_at']:,} parts is worse beyond chance than the model says"
@@ -248,6 +255,8 @@ def _fair(options: Mapping[str, Any], e: Evaluation) -> Finding:
     if not e.get("fairness"):
         return _unknown("fair", "the model declares no protected attributes")
     judged = [a for a in e["fairness"]["attributes"] if a["judged"] >= 2 and (options["pairs"] or " x " not in a["attribute"])]
+    if not judged and e["fairness"].get("not_asked"):
+        return _unknown("fair", f"not asked of {e['fairness']['not_asked']}")
     if not judged:
         return _unknown("fair", f"no two groups have {e['fairness']['least']} test rows")
     bad: list[tuple[str, float, Any]] = []

@@ -75,6 +75,14 @@ class Ledger(Protocol):
         """The last point of each metric (that of the highest step, the last written of it) of a run, or of one name in all runs, or of all."""
         ...
 
+    def best_points(
+        self, name: str, *, most: bool = True, at_least: float | None = None, at_most: float | None = None, limit: int = 100
+    ) -> list[Point]:
+        """Of the last points of this name in all runs those with the most (or least) value within the limits, best first, equal ones by run. Not
+        those that are not a number.
+        """
+        ...
+
     def verify_chain(self) -> int:
         """Read the whole event log again; returns how many events it has. Raises Corrupt naming the first that is not as it was written."""
         ...

@@ -296,6 +296,22 @@ class LedgerContract:
         assert [p.step for p in ledger.last_points("a", "loss")] == [7]
         assert ledger.last_points("nobody") == ledger.last_points(name="f1") == []
 
+    def test_the_best_of_the_last_points_come_first_within_limits_and_equal_ones_by_run(self, ledger: Ledger) -> None:
+        values = {"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.7, "e": math.nan, "f": -math.inf, "g": math.inf}
+        ledger.log_points([Point(run, "auc", value, 2) for run, value in values.items()])
+        ledger.log_points([Point(run, "auc", 2.0, 1) for run in values] + [Point("a", "loss", 0.1)])
+
+        def runs(**asked: Any) -> str:
+            return "".join(p.run for p in ledger.best_points("auc", **asked))
+
+        assert runs() == "gbcdaf"
+        assert runs(most=False) == "facdbg"
+        assert runs(limit=2) == "gb"
+        assert runs(at_least=0.5, at_most=0.8) == "cda"
+        assert runs(at_most=-1.0) == "f"
+        assert [(p.name, p.value, p.step) for p in ledger.best_points("auc", at_most=0.9, limit=1)] == [("auc", 0.9, 2)]
+        assert ledger.best_points("f1") == []
+
     def test_points_hold_every_float_and_get_the_present_when_they_name_no_time(self, ledger: Ledger) -> None:
         before = iso(SystemClock().now())
         ledger.log_points([Point("r", "x", value, step) for step, value in enumerate([math.nan, math.inf, -math.inf, 5e-324, 0.1, 3])])

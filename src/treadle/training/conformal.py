@@ -1,7 +1,8 @@
 """Intervals and sets that hold what they promise: split conformal prediction, with the coverage measured on the test rows.
 
 Scores are those of rows the answering model was not fitted on: the validation rows of the search's folds. For numbers the score is the absolute
-error and the interval plus or minus its quantile; for classes it is 1 minus the probability of the true class and the set holds every class above
+error and the interval plus or minus its quantile; for a quantile forecast by how much the truth is above it (the one-sided form of Romano,
+Patterson and Candès 2019); for classes it is 1 minus the probability of the true class and the set holds every class above
 the threshold. Sources: Vovk, Gammerman and Shafer (2005); Lei and others (2018), "Distribution-Free Predictive Inference for Regression"; Sadinle,
 Lei and Wasserman (2019) for sets of classes. Taking the scores from the folds is Vovk's (2015) cross-conformal prediction: the folds' models saw
 fewer rows, so that the promise is kept with a little room, as long as rows are exchangeable. Over time they are not, and the measured coverage
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.declare.model import Task
+from treadle.training.losses import of_classes
 
 LEVELS = (0.9,)
 FEWEST = 20
@@ -23,7 +25,9 @@ FEWEST = 20
 
 def scores(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     """How strange each row's truth is in the light of its output."""
-    if task == "regression":
+    if task == "quantile":  # one side is promised: that the truth is not above
+        return np.asarray(truth - output[:, 0])
+    if not of_classes(task):
         return np.asarray(np.abs(truth - output[:, 0]))
     return np.asarray(1 - output[np.arange(len(truth)), truth.astype(int)])
 
@@ -36,7 +40,8 @@ def threshold(values: np.ndarray, level: float) -> float | None:
 
 
 def conformal(
-    task: Task, validation: Sequence[tuple[np.ndarray, np.ndarray]], searched: np.ndarray, truth: np.ndarray, output: np.ndarray, weights: np.ndarray
+    task: Task, validation: Sequence[tuple[np.ndarray, np.ndarray]], searched: np.ndarray, truth: np.ndarray, output: np.ndarray, weights: np.ndarray,
+    levels: Sequence[float] = LEVELS,
 ) -> list[dict[str, Any]]:
     """What each level promises and what it keeps, as JSON.
 
@@ -44,23 +49,23 @@ def conformal(
         validation: for each fold the positions of its validation rows into `searched`, and what was said of them.
         searched: the truths of the search rows.
         truth, output, weights: of the test rows; weights are the block bootstrap's.
-    Returns: for each level {'level', 'threshold', 'calibrated_on', 'coverage', 'low', 'high', 'size'}; size is the mean number of classes, or the
-    width
-        of the interval. Empty when too few rows are there to promise anything.
+        levels: how often the truth is to be held; of a quantile forecast, that quantile.
+    Returns: for each level {'level', 'threshold', 'calibrated_on', 'coverage', 'low', 'high', 'size'}; size is the mean number of classes, the width
+        of the interval, or what is added to a quantile. Empty when too few rows are there to promise anything.
     """
     if not validation:
         return []
     calibration = np.concatenate([scores(task, searched[rows], said) for rows, said in validation])
     own = scores(task, truth, output)
     found = []
-    for level in LEVELS:
+    for level in levels:
         limit = threshold(calibration, level)
         if limit is None:
             continue
         covered = (own <= limit).astype(np.float64)
         totals = weights.sum(axis=1)
         means = (weights @ covered)[totals > 0] / totals[totals > 0]
-        size = 2 * limit if task == "regression" else float((1 - output <= limit).sum(axis=1).mean())
+        size = float((1 - output <= limit).sum(axis=1).mean()) if of_classes(task) else limit if task == "quantile" else 2 * limit
         found.append({
             "level": level, "threshold": limit, "calibrated_on": len(calibration), "coverage": float(covered.mean()),
             "low": float(np.percentile(means, 2.5)), "high": float(np.percentile(means, 97.5)), "size": size,

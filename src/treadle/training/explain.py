@@ -31,7 +31,7 @@ Answer = Callable[[pl.DataFrame], np.ndarray]
 
 
 def importance(
-    task: Task, frame: pl.DataFrame, truth: np.ndarray, answer: Answer, seed: int = 0, first: Sequence[str] = ()
+    task: Task, frame: pl.DataFrame, truth: np.ndarray, answer: Answer, seed: int = 0, first: Sequence[str] = (), most: int = MOST_ROWS
 ) -> dict[str, Any]:
     """Permutation importance with its stability, as JSON.
 
@@ -42,8 +42,8 @@ def importance(
         smallest and largest of the repeats. 'stability': mean rank correlation between repeats, 1 is the same order each time. 'left_out': how many.
     """
     rng = np.random.default_rng(seed + 41)
-    if frame.height > MOST_ROWS:
-        chosen = np.sort(rng.choice(frame.height, MOST_ROWS, replace=False))
+    if frame.height > most:
+        chosen = np.sort(rng.choice(frame.height, most, replace=False))
         frame, truth = frame[chosen], truth[chosen]
     ordered = [*(n for n in first if n in frame.columns), *(n for n in frame.columns if n not in first)]
     names = ordered[:MOST_FEATURES]

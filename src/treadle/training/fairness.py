@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.declare.model import Task
-from treadle.training.losses import auc, row_loss
+from treadle.training.losses import auc, of_classes, row_loss
 
 LEAST = 50  # rows of a group below which it is counted, not judged
 REPLICATES = 200
@@ -58,11 +58,13 @@ def fairness(
     """Group metrics over every attribute and pair of attributes, as JSON.
 
     Args:
+        truth, output: of the test rows. Of a 'ranking' there is one entry a group, and `truth` is its 1 - NDCG.
         attributes: attribute to each test row's value, as `banded` gives it.
         threshold: from which probability on a binary model's row counts as selected.
     Returns: 'attributes': [{'attribute', 'groups': [{'value', 'rows', metric: {'value', 'low', 'high'}}], 'ratio', 'odds', ...}]. For binary models
-        'ratio' is the four-fifths ratio and 'odds' the equalised odds difference, for several classes 'gap' that of the accuracy, for numbers that
-        of the mean absolute error in parts of the overall one; each with a 95 % interval (block bootstrap).
+        'ratio' is the four-fifths ratio and 'odds' the equalised odds difference. 'gap' is, for several classes, the difference in accuracy, for a
+        ranking in NDCG, for numbers in the mean absolute error (for a quantile in the pinball loss), in parts of the overall one. Each has a 95 %
+        interval (block bootstrap).
     """
     draws = _draws(blocks, seed)
     found = []
@@ -101,7 +103,11 @@ def _metrics(task: Task, truth: np.ndarray, output: np.ndarray, mask: np.ndarray
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(v @ values.astype(np.float32) / v.sum(axis=1))
 
-    if task == "regression":
+    if task == "ranking":
+        return {"ndcg": mean(1 - y)}
+    if task == "quantile":
+        return {"scaled_pinball": mean(row_loss(task, y, o)), "below": mean(y <= o[:, 0])}
+    if not of_classes(task):
         return {"mae": mean(np.abs(y - o[:, 0])), "mean_error": mean(o[:, 0] - y)}
     right = mean(o.argmax(axis=1) == y)
     loss = mean(row_loss(task, y, o))
@@ -120,12 +126,10 @@ def _compared(task: Task, groups: Mapping[str, Mapping[str, np.ndarray]]) -> dic
         return np.vstack([g[name] for g in groups.values()])
 
     names = list(groups)
-    if task == "regression":
-        mae = stack("mae")
-        return {"gap": _interval((mae.max(axis=0) - mae.min(axis=0)) / mae.mean(axis=0)), "between": _extremes(names, mae)}
-    if task == "multiclass":
-        accuracy = stack("accuracy")
-        return {"gap": _interval(accuracy.max(axis=0) - accuracy.min(axis=0)), "between": _extremes(names, accuracy)}
+    if task != "binary":
+        first = stack(next(iter(next(iter(groups.values())))))
+        scale = 1.0 if task in ("multiclass", "ranking") else first.mean(axis=0)
+        return {"gap": _interval((first.max(axis=0) - first.min(axis=0)) / scale), "between": _extremes(names, first)}
     selected = stack("selected")
     odds = np.maximum(*(np.ptp(stack(rate), axis=0) for rate in ("true_positive", "false_positive")))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -47,6 +47,11 @@ class Judge:
             return np.asarray(1 - ndcg(truth[positions], whole)[0])
         return measured(self.task, self.metric, truth[positions], whole)
 
+    def apart(self, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """One `row_loss` for each row; for a ranking one for each group, in the order of the groups' numbers."""
+        whole = self.full(output)
+        return np.asarray(1 - ndcg(truth, whole)[0]) if self.task == "ranking" else row_loss(self.task, truth, whole)
+
     def mean_loss(self, truth: np.ndarray, output: np.ndarray) -> float:
         """The mean `row_loss`."""
         return float(row_loss(self.task, truth, self.full(output)).mean())

@@ -25,11 +25,13 @@ MOST = 20_000  # rows looked at for one question
 WORK = 4_000_000  # rows times features looked at for single features
 MOST_COLUMNS = 300  # of each kind: beyond it only the likeliest are looked at one by one
 FEW = 40  # rows below which nothing is said of a feature's skill
-NOTED = 0.75  # skill (0 none, 1 perfect) of a single feature that is worth a look, when everything else together is far behind
-TOO_GOOD = 0.95  # ... and from which it is suspected: distance tells a taxi ride's time with 0.8 and leaks nothing
-REST = 0.55  # far behind: less than this part of it
-FAINT = 0.05  # skill of all others together, below which they tell nothing
-PERFECT = 0.99  # suspected where nothing else is good, or there is nothing else to compare it with
+ENOUGH_TO_ORDER = 50  # rows of each class: fewer stand in some order by luck
+REST = 0.55  # all other features together are far behind a feature when they have less than this part of its skill
+NOTED = 0.75  # skill (0 none, 1 perfect) from which on a feature that leaves all others far behind is named
+TOO_GOOD = 0.95  # ... and suspected, of a number: distance tells the time of a taxi ride with 0.8 and leaks nothing
+TOO_GOOD_OF_CLASSES = 0.75  # ... of classes, where honest features seldom stand alone: the delay at departure tells a late landing with 0.8
+FAINT = 0.05  # skill of all others together, below which they tell nothing: a toy, or one hint among noise; judged as a number is
+PERFECT = 0.99  # suspected where the others are good too, or where there are no others
 SHARE = 0.01  # of the test rows: fewer copies than this change no figure
 SURE = 1e-4
 
@@ -112,28 +114,34 @@ def feature_skill(looked: Looked) -> dict[str, float]:
             fit, ask = half != side, half == side
             said[ask] = _means(looked.task, values, truth, fit, ask, said.shape[1])
         own = _skill(looked.task, truth, said)
-        if looked.task == "regression" and looked.rows[name].dtype != pl.String:
-            own = max(own, _straight(values, truth))
+        if looked.rows[name].dtype != pl.String:
+            own = max(own, _in_order(looked.task, values, truth))
         found[name] = round(own, 4)
     return found
 
 
-def _straight(values: np.ndarray, truth: np.ndarray) -> float:
-    """Squared correlation: what a straight line tells. A tree of few rows has steps and would miss some of a copy of the target."""
+def _in_order(task: Task, values: np.ndarray, truth: np.ndarray) -> float:
+    """What the order of a feature's values tells of two classes, what a straight line tells of numbers (squared correlation); 0 where it is not
+    asked. A tree of few rows has steps and would miss some of a copy of the target."""
     there = np.isfinite(values)
     if there.sum() < 0.9 * len(values):
         return 0.0
     x, y = np.clip(values[there], -1e150, 1e150), truth[there]
-    with np.errstate(all="ignore"):
-        r = float(np.corrcoef(x, y)[0, 1])
-    return r * r if math.isfinite(r) else 0.0
+    if task == "regression":
+        with np.errstate(all="ignore"):
+            r = float(np.corrcoef(x, y)[0, 1])
+        return r * r if math.isfinite(r) else 0.0
+    counts = np.bincount(y.astype(int))
+    if task != "binary" or len(counts) != 2 or counts.min() < ENOUGH_TO_ORDER:
+        return 0.0
+    return abs(2 * auc(y, x) - 1)
 
 
 def gives_away(looked: Looked, skill: Mapping[str, float]) -> list[Suspect]:
     """Features so good that everything else together is far behind: the mark of an answer written into a column, and of an honest simple world.
 
-    From NOTED on such a feature is named, from TOO_GOOD on it is suspected; where the others tell nothing, or are good too, only when it is PERFECT
-    and they are not. Features from views are not looked at: they are joined as they were known at the row's moment.
+    From NOTED on such a feature is named, from `_too_good` on it is suspected. Where the others are good too, only one that is PERFECT while they
+    are not is suspected. Features from views are not looked at: they are joined as they were known at the row's moment.
     """
     high = {n: s for n, s in skill.items() if s >= NOTED and n not in looked.looked_up and n not in looked.expected}
     if not high:
@@ -155,11 +163,20 @@ def gives_away(looked: Looked, skill: Mapping[str, float]) -> list[Suspect]:
             f"{name} alone tells the target with skill {own:.3f} of 1, {compared.format(other)}: is it known before the prediction?",
             {
                 "skill": own, "rest": None if other is None else round(other, 4), "others_as_good": [n for n in high if n != name],
-                "suspected": own >= (TOO_GOOD if other is not None and other >= FAINT else PERFECT),
+                "suspected": own >= _too_good(looked.task, other),
             },
         )
         for name, own, other in sorted(told, key=lambda t: -t[1])
     ]  # fmt: skip
+
+
+def _too_good(task: Task, rest: float | None) -> float:
+    """The skill from which on a feature is suspected. No figure tells an honest simple world from a leak: what is set here is how often a person is
+    asked to vouch. Of numbers one feature often rules honestly (carat, weight, distance); of classes hardly ever, unless it is the answer's shadow.
+    """
+    if rest is None:
+        return PERFECT
+    return TOO_GOOD if task == "regression" or rest < FAINT else TOO_GOOD_OF_CLASSES
 
 
 def not_yet_known(looked: Looked) -> list[Suspect]:

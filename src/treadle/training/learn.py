@@ -67,7 +67,7 @@ def learn(
         {
             "leaderboard": leaderboard.leaderboard(found.trials), "explanation": told, "family": found.family, "tried": len(found.trials),
             "baseline": found.baseline_losses, "expected": leaderboard.expected(found.trials, found.best) if found.best else None, "nested": nested,
-            "loss": model.metric or loss_name(target.judged_as),
+            "loss": loss_name(target.judged_as, model.metric),
         }
     )  # fmt: skip
     return found

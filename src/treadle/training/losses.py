@@ -30,8 +30,15 @@ def row_loss(task: Task, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth], FLOOR, 1.0)))
 
 
-def loss_name(task: Task) -> str:
-    """What `row_loss` is called."""
+def of_classes(task: Task) -> bool:
+    """Whether outputs are probabilities of classes."""
+    return task in ("binary", "multiclass")
+
+
+def loss_name(task: Task, metric: str = "") -> str:
+    """What `row_loss` is called, or with a metric the mean of `measured`."""
+    if metric:
+        return {"roc_auc": "1 - ROC-AUC", "accuracy": "1 - accuracy", "rmse": "squared error", "mae": "absolute error"}.get(metric, metric)
     names = {"regression": "absolute error", "ranking": "1 - NDCG", "forecast": "scaled error", "quantile": "scaled pinball loss"}
     return names.get(task, "log loss")
 

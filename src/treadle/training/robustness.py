@@ -13,18 +13,19 @@ import polars as pl
 
 from treadle.core.declare.model import Task
 from treadle.core.errors import DataError
-from treadle.training.losses import row_loss
+from treadle.training.losses import of_classes, row_loss
 
 MOST_ROWS = 3_000
 NOISE = (0.05, 0.1)  # of each number's standard deviation on the training rows
 GAPS = (0.05, 0.2)  # share of all values that are taken away
-SAME = 0.01  # answers that differ by no more are the same: of a probability, or of the target's standard deviation
+SAME = 0.01  # answers that differ by no more are the same: of a probability, or of the standard deviation of the target (or of a ranking's scores)
 
 Answer = Callable[[pl.DataFrame], np.ndarray]
 
 
 def robustness(
-    task: Task, frame: pl.DataFrame, truth: np.ndarray, answer: Answer, spread: Mapping[str, float], invariances: Sequence[Any] = (), seed: int = 0
+    task: Task, frame: pl.DataFrame, truth: np.ndarray, answer: Answer, spread: Mapping[str, float], invariances: Sequence[Any] = (), seed: int = 0,
+    most: int = MOST_ROWS,
 ) -> dict[str, Any]:
     """What each change costs, as JSON.
 
@@ -38,12 +39,12 @@ def robustness(
         `moved` is the share of answers that change by more than SAME, `flipped` of labels that change.
     """
     rng = np.random.default_rng(seed + 23)
-    if frame.height > MOST_ROWS:
-        chosen = np.sort(rng.choice(frame.height, MOST_ROWS, replace=False))
+    if frame.height > most:
+        chosen = np.sort(rng.choice(frame.height, most, replace=False))
         frame, truth = frame[chosen], truth[chosen]
     clean = answer(frame)
     loss = float(row_loss(task, truth, clean).mean())
-    scale = max(float(np.std(truth)), 1e-12) if task == "regression" else 1.0
+    scale = 1.0 if of_classes(task) else max(float(np.std(clean[:, 0] if task == "ranking" else truth)), 1e-12)
     changes = []
     for kind, amounts, change in (("noise", NOISE, _noisy), ("missing", GAPS, _gappy)):
         for amount in amounts:
@@ -62,7 +63,7 @@ def robustness(
                 f"The invariance {name!r} returned no frame of the same rows and columns.", hint="Return the frame with some values changed."
             )
         said = answer(changed.select(frame.columns))
-        flips = 0.0 if task == "regression" else float(np.mean(said.argmax(1) != clean.argmax(1)))
+        flips = 0.0 if not of_classes(task) else float(np.mean(said.argmax(1) != clean.argmax(1)))
         found.append({"name": name, "moved": _moved(clean, said, scale), "flipped": flips, "largest": float(np.abs(said - clean).max() / scale)})
     return {"rows": frame.height, "loss": loss, "changes": changes, "invariances": found}
 

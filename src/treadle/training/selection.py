@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core.declare.model import Task
-from treadle.training.losses import row_loss
-
 REPLICATES = 400
 MOST_ROWS = 20_000
 
@@ -23,31 +20,30 @@ Losses = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def adjusted(
-    task: Task, losses: Mapping[int, Losses], truth: np.ndarray, folds_train: Sequence[np.ndarray], blocks: np.ndarray, tried: int, seed: int = 0
+    losses: Mapping[int, Losses], trivial: Sequence[np.ndarray], blocks: np.ndarray, tried: int, seed: int = 0, loss: str = "log loss"
 ) -> dict[str, Any] | None:
     """The winner's loss as the search saw it, and as it is to be expected; None when there is nothing to correct.
 
     Args:
         losses: trial to, for each fold, the positions of its validation rows and their losses.
-        truth, blocks: of the search rows.
-        folds_train: the training positions of each fold, from which the trivial baseline of that fold is known.
-        tried: how many settings were tried in all, those given up early too.
-    Returns: {'tried', 'judged', 'rows', 'seen', 'expected', 'low', 'high', 'optimism', 'baseline', 'better_by', 'better_low', 'p'}: mean row
-    losses. `p` is
-        how often, in the resampled choices, the chosen setting is no better than the baseline on the rows left out.
+        trivial: for each fold the losses of the trivial baseline, fitted on its training rows, on the same validation rows.
+        blocks: of the search rows.
+        tried: how many settings were tried in all, those given up early too. `loss`: what the losses are called.
+    Returns: {'tried', 'judged', 'rows', 'seen', 'expected', 'low', 'high', 'optimism', 'baseline', 'better_by', 'better_low', 'p', 'loss'}: mean row
+        losses. `p` is how often, in the resampled choices, the chosen setting is no better than the baseline on the rows left out.
     """
     if not losses or any(len(folds) == 0 for folds in losses.values()):
         return None
     first = next(iter(losses.values()))
     rows = np.concatenate([positions for positions, _ in first])
     table = np.column_stack([np.concatenate([loss for _, loss in folds]) for folds in losses.values()]).astype(np.float64)
-    trivial = np.concatenate([_baseline(task, truth, train, positions) for train, (positions, _) in zip(folds_train, first)])
+    simple = np.concatenate(list(trivial))
     block = np.unique(blocks[rows], return_inverse=True)[1]
     count = int(block.max()) + 1
     if count < 10:
         return None
     sums = np.zeros((count, table.shape[1] + 1))
-    np.add.at(sums, block, np.column_stack([table, trivial]))
+    np.add.at(sums, block, np.column_stack([table, simple]))
     sizes = np.bincount(block, minlength=count).astype(np.float64)
     rng = np.random.default_rng(seed + 11)
     seen = float((sums[:, :-1].sum(axis=0) / sizes.sum()).min())
@@ -64,16 +60,8 @@ def adjusted(
     low, high = np.percentile(outside, [2.5, 97.5])
     return {
         "tried": tried, "judged": table.shape[1], "rows": len(rows), "seen": seen, "expected": float(np.mean(outside)), "low": float(low),
-        "high": float(high), "optimism": float(np.mean(outside)) - seen, "baseline": float(trivial.mean()), "better_by": float(np.mean(gains)),
+        "high": float(high), "optimism": float(np.mean(outside)) - seen, "baseline": float(simple.mean()), "better_by": float(np.mean(gains)),
         "better_low": float(np.percentile(gains, 5)), "p": float(np.mean(np.array(gains) <= 0)),
-        "loss": "absolute error" if task == "regression" else "log loss",
+        "loss": loss,
     }  # fmt: skip
 
-
-def _baseline(task: Task, truth: np.ndarray, train: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The loss of always saying the mean, or the share of each class, of a fold's training rows."""
-    if task == "regression":
-        return row_loss(task, truth[positions], np.full((len(positions), 1), truth[train].mean()))
-    classes = int(truth.max()) + 1
-    shares = np.bincount(truth[train].astype(int), minlength=classes) / len(train)
-    return row_loss(task, truth[positions], np.tile(shares, (len(positions), 1)))

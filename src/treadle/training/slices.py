@@ -2,7 +2,7 @@
 
 Looked at are the values of each feature (numbers in quarters, missing values by themselves) and of pairs of the features that matter most. For
 classes a part is bad where the log loss is above what the model's own probabilities lead to expect: a hard part that the model knows to be hard is
-not a fault. For numbers it is bad where the error is above the error elsewhere. Like SliceFinder (Chung, Kraska, Polyzotis and others 2019) it
+not a fault. For numbers it is bad where the error is above the mean error. Like SliceFinder (Chung, Kraska, Polyzotis and others 2019) it
 asks for a size, an effect and significance; significance is a block bootstrap's, with Holm's (1979) correction over all parts looked at.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from treadle.core.declare.model import Task
-from treadle.training.losses import row_loss
+from treadle.training.losses import loss_name, of_classes, row_loss
 
 MOST_ROWS = 20_000
 REPLICATES = 400
@@ -43,7 +43,15 @@ def worst_slices(
         truth, output, features, blocks = truth[chosen], output[chosen], features[chosen], blocks[chosen]
     least = max(least, len(truth) // 100)
     loss = row_loss(task, truth, output)
-    expected = np.full(len(loss), loss.mean()) if task == "regression" else _entropy(output)
+    expected = _entropy(output) if of_classes(task) else np.full(len(loss), loss.mean())
+    measure = "log loss above what its own probabilities expect" if of_classes(task) else f"{loss_name(task)} above the mean"
+    return worst_parts(loss, expected, features, blocks, measure, least, seed)
+
+
+def worst_parts(
+    loss: np.ndarray, expected: np.ndarray, features: pl.DataFrame, blocks: np.ndarray, measure: str, least: int, seed: int = 0
+) -> dict[str, Any]:
+    """The same of losses that are known: one a row of `features`, with what was to be expected there."""
     excess = loss - expected
     single = [part for name in features.columns for part in _parts(features[name], least)]
     masks = [m for _, m in single]
@@ -73,7 +81,6 @@ def worst_slices(
         })  # fmt: skip
         if len(found) == SHOWN:
             break
-    measure = "absolute error above the mean" if task == "regression" else "log loss above what its own probabilities expect"
     return {"looked_at": len(parts), "least": least, "measure": measure, "scale": float(loss.mean()), "worst": found}
 
 

@@ -15,6 +15,7 @@ from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
 from treadle.training.target import Target
 
 FEWEST = 10
+DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _by_time(model: Model, rows: pl.DataFrame, index: np.ndarray) -> Parts:
     search, test = index[kept], index[is_test]
     folds = _folds_in_time(micros[kept], known[kept], model.split.folds, gap)
     groups = _group_codes(rows, model.kind.group).take(test) if model.kind and model.kind.group else None
-    blocks = micros[is_test] // 86_400_000_000 if groups is None else groups
+    blocks = micros[is_test] // DAY if groups is None else groups
     how = {"method": "time", "test": length.total_seconds(), "test_from": _text(start), "test_to": _text(micros[-1]), "folds": len(folds)}
     if gap:
         how["gap"] = model.split.gap.total_seconds()
@@ -180,6 +181,16 @@ def _group_codes(rows: pl.DataFrame, column: str) -> np.ndarray:
 def groups_of(model: Model, rows: pl.DataFrame) -> np.ndarray | None:
     """The number of each row's group, where the task ranks within groups."""
     return _group_codes(rows, model.kind.group) if model.kind is not None and model.kind.group else None
+
+
+def blocks_of(model: Model, rows: pl.DataFrame, positions: np.ndarray) -> np.ndarray:
+    """The number of the block in which each of these rows shares its luck with others: its group, its day, or itself."""
+    column = model.kind.group if model.kind and model.kind.group else model.split.by
+    if column:
+        return np.asarray(_group_codes(rows, column)[positions])
+    if model.split.method == "time":
+        return np.asarray(rows[MOMENT].gather(positions).cast(pl.Int64).to_numpy() // DAY)
+    return np.arange(len(positions))
 
 
 def outer_folds(

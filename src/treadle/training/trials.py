@@ -198,6 +198,17 @@ def fit(made: Any, frame: Any, truth: np.ndarray, groups: np.ndarray | None, *, 
     return fitted.fit(frame[order], truth[order].astype(np.int64), **{f"{prefix}group": sizes})
 
 
+def weights_of(made: Any, weights: np.ndarray) -> dict[str, np.ndarray] | None:
+    """What to pass to `fit` of a pipeline so that its last step gives rows these weights; None where that takes none."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    name, last = "", made
+    while hasattr(last, "steps"):  # a project's own estimator may be a pipeline too
+        step, last = last.steps[-1]
+        name += f"{step}__"
+    return {f"{name}sample_weight": weights} if has_fit_parameter(last, "sample_weight") else None
+
+
 def _answer(rows: Rows, asked: Asked, params: dict[str, Any], fold: int) -> np.ndarray:
     """What a setting, fitted on a fold's training rows, says of its validation rows."""
     shared = asked.shared

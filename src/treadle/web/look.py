@@ -58,7 +58,9 @@ def version(ws: Workspace, id: str) -> dict[str, Any]:
     found = _known(ws, versions.KIND, id, "version")
     top = ("model", "number", "status", "family", "trained_rows", "trained_to", "cause")
     made = {"registered": found.created_at, **{k: found[k] for k in _MADE}}
-    return {"id": id, **{k: found[k] for k in top}, "evaluation": evaluation_of(found, found["status"]), "made": made}
+    search = ws.ledger.get("search", found["trials"]) if found.get("trials") else None
+    tried = {k: search[k] for k in ("leaderboard", "explanation", "loss", "tried")} if search is not None else None
+    return {"id": id, **{k: found[k] for k in top}, "evaluation": evaluation_of(found, found["status"]), "search": tried, "made": made}
 
 
 def alarm(ws: Workspace, id: str) -> dict[str, Any]:
