@@ -30,6 +30,8 @@ from treadle.ports.predictions import PredictionLog
 from treadle.ports.source import Reach
 from treadle.ports.tables import Tables
 from treadle.project_file import PROJECT_FILE, load_project
+from treadle.registry import keys
+from treadle.registry.packages import Shelf
 from treadle.settings import Settings, read_settings
 
 
@@ -113,9 +115,14 @@ class Workspace:
         return [cast(Notifier, open_backend("notifier", address)) for address in self.settings["notify"].split()]
 
     @property
-    def shelf(self) -> Path:
-        """Where opened packages lie."""
-        return self.settings.home / "packages"
+    def shelf(self) -> Shelf:
+        """Where opened packages lie, and whose signatures count at this moment."""
+        return Shelf(self.settings.home / "packages", keys.trust(self.keys, self.clock.now()))
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the key that packages are signed with, and of those that are trusted."""
+        return self.folder / self.settings["keys"]
 
     @property
     def threads(self) -> int:

@@ -37,7 +37,7 @@ from treadle.origin import code_of, environment, environment_state, licences
 from treadle.pipelines.results import Filed
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
-from treadle.registry import packages
+from treadle.registry import keys, packages
 from treadle.registry import versions as registry
 from treadle.serving.endpoint import Loaded
 
@@ -498,8 +498,17 @@ def register(
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
     if run:
         links.append(("made_by", Ref("run", run.id)))
+    body["package"] = sign_package(ws, body["package"], model.name)
     record = registry.register(model.name, body, links, ws.ledger)
     return {"id": record.id, "number": record["number"], "status": record["status"]}
+
+
+def sign_package(ws: Workspace, package: dict[str, Any], model: str) -> dict[str, Any]:
+    """The package signed with this project's key; as it was where there is none. The first version of a project on its own makes one."""
+    alone = ws.settings["signing"] == "auto" and ws.settings["ledger"].startswith("sqlite:")
+    first = alone and not ws.ledger.find(registry.KIND, limit=1)
+    private = keys.to_sign_with(ws.keys, ws.project.name, make_one=first)
+    return package if private is None else packages.sign(package, model, private, ws.blobs)
 
 
 def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
