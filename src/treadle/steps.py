@@ -507,7 +507,9 @@ def sign_package(ws: Workspace, package: dict[str, Any], model: str) -> dict[str
     """The package signed with this project's key; as it was where there is none. The first version of a project on its own makes one."""
     alone = ws.settings["signing"] == "auto" and ws.settings["ledger"].startswith("sqlite:")
     first = alone and not ws.ledger.find(registry.KIND, limit=1)
-    private = keys.to_sign_with(ws.keys, ws.project.name, make_one=first)
+    private, made = keys.to_sign_with(ws.keys, ws.project.name, make_one=first)
+    if made is not None:
+        ws.ledger.append("key.made", Ref("key", made.fingerprint), {"name": made.name, "with": "the first version"}, actor=ws.actor)
     return package if private is None else packages.sign(package, model, private, ws.blobs)
 
 

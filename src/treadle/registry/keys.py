@@ -64,14 +64,14 @@ def private_key(folder: Path) -> bytes | None:
         raise StorageError(f"The private key cannot be read: {error.strerror}.", where=str(path)) from error
 
 
-def to_sign_with(folder: Path, name: str, *, make_one: bool) -> bytes | None:
-    """The private key, made now if there is none and `make_one`; None without one."""
-    private = private_key(folder)
+def to_sign_with(folder: Path, name: str, *, make_one: bool) -> tuple[bytes | None, Key | None]:
+    """The private key, made now if there is none and `make_one`, or None; and the key that was made now, if one was."""
+    private, made = private_key(folder), None
     if private is None and make_one:
         with suppress(Conflict):  # another process was first
-            make(folder, name)
+            made = make(folder, name)
         private = private_key(folder)
-    return private
+    return private, made
 
 
 def make(folder: Path, name: str) -> Key:
