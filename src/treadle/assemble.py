@@ -36,7 +36,7 @@ from treadle.settings import Settings, read_settings
 
 
 def formats() -> dict[str, Callable[[], ModelFormat]]:
-    """Format name to a function that opens it; nothing is imported before."""
+    """Format name to a function that opens it, in the order they are tried for a fitted model; nothing is imported before."""
 
     def onnx() -> ModelFormat:
         from treadle.backends.onnx_format import OnnxFormat
@@ -48,7 +48,17 @@ def formats() -> dict[str, Callable[[], ModelFormat]]:
 
         return SkopsFormat()
 
-    return {"onnx": onnx, "skops": skops}
+    def lightgbm() -> ModelFormat:
+        from treadle.backends.lightgbm_format import LightgbmFormat
+
+        return LightgbmFormat()
+
+    def xgboost() -> ModelFormat:
+        from treadle.backends.xgboost_format import XgboostFormat
+
+        return XgboostFormat()
+
+    return {"onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops}
 
 
 def tree_table(model: Any) -> Any:

@@ -23,6 +23,7 @@ class OnnxFormat:
 
     name = "onnx"
     runs_code = False
+    library = ""
 
     def save(self, fitted: Any, folder: Path) -> dict[str, Any]:
         """See onnx_export.export."""
