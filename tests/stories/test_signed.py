@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Corrupt, Refused, TreadleError
 from treadle.deploy import deploy, stop
+from treadle.packaging import sign_package
 from treadle.registry import packages, promote, versions
-from treadle.steps import sign_package
 from treadle.testing.command import treadle
 from treadle.turn import turn
 
@@ -63,10 +64,8 @@ def ws(made: Path, tmp_path: Path) -> Iterator[Workspace]:
     shutil.copytree(made, folder)
     ws = open_workspace(folder)
     yield ws
-    try:
+    with suppress(TreadleError):
         stop(ws, "returns")
-    except TreadleError:
-        pass
 
 
 def flip(path: Path) -> None:
