@@ -7,6 +7,7 @@ https://lightgbm.readthedocs.io/en/latest/C-API.html
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,17 @@ class LightgbmFormat:
         booster = model.booster_
         best = booster.best_iteration if booster.best_iteration > 0 else None
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(booster.model_to_string(num_iteration=best), encoding="utf-8")
-        outputs = booster.num_model_per_iteration()
-        return {"format": "lightgbm", "file": FILE, "files": [FILE], **info, "outputs": outputs, "written_with": version("lightgbm")}
+        content = booster.model_to_string(num_iteration=best).encode()
+        (folder / FILE).write_bytes(content)
+        return {
+            "format": "lightgbm", "file": FILE, "files": [FILE], **info, "outputs": booster.num_model_per_iteration(),
+            "sha256": hashlib.sha256(content).hexdigest(), "written_with": version("lightgbm"),
+        }  # fmt: skip
 
     def load(self, folder: Path, info: dict[str, Any]) -> LightgbmScorer:
         """Read the file. Raises NotFound, Corrupt, Unavailable when LightGBM is not installed."""
         path = folder / str(info["file"])
-        return LightgbmScorer(read(path), path, int(info["width"]), int(info["outputs"]), info["classes"])
+        return LightgbmScorer(read(path, info["sha256"]), path, int(info["width"]), int(info["outputs"]), info["classes"])
 
 
 class LightgbmScorer:

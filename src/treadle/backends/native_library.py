@@ -6,11 +6,12 @@ The library is found where the package is installed, by `importlib`, which runs 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
 
-from treadle.core.errors import Corrupt, Unavailable
+from treadle.core.errors import Corrupt, NotFound, Unavailable
 
 
 @cache
@@ -31,10 +32,11 @@ def check(code: int, said: ctypes.c_char_p | bytes | None, path: Path) -> None:
         raise Corrupt(f"The model file cannot be used: {told[:300]}", where=str(path), hint="Pack the model again.")
 
 
-def read(path: Path) -> bytes:
-    """A model file. Raises NotFound."""
-    from treadle.core.errors import NotFound
-
+def read(path: Path, digest: str) -> bytes:
+    """A model file whose SHA-256 the package says: these libraries end the process over broken files, so they get none. Raises NotFound, Corrupt."""
     if not path.is_file():
         raise NotFound("The package has no model file.", where=str(path))
-    return path.read_bytes()
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Corrupt("The model file is not the one that was packed.", where=str(path), hint="Pack the model again.")
+    return content

@@ -7,6 +7,7 @@ https://xgboost.readthedocs.io/en/stable/dev/group__Prediction.html
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,19 @@ class XgboostFormat:
         if model.early_stopping_rounds is not None:
             booster = booster[: model.best_iteration + 1]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_bytes(bytes(booster.save_raw("json")))
+        content = bytes(booster.save_raw("json"))
+        (folder / FILE).write_bytes(content)
         distribution = "xgboost-cpu" if _installed("xgboost-cpu") else "xgboost"
         return {
             "format": "xgboost", "file": FILE, "files": [FILE], **info, "linear": linear,
-            "missing": None if np.isnan(model.missing) else float(model.missing), "written_with": version(distribution),
+            "missing": None if np.isnan(model.missing) else float(model.missing),
+            "sha256": hashlib.sha256(content).hexdigest(), "written_with": version(distribution),
         }  # fmt: skip
 
     def load(self, folder: Path, info: dict[str, Any]) -> XgboostScorer:
         """Read the file. Raises NotFound, Corrupt, Unavailable when XGBoost is not installed."""
         path = folder / str(info["file"])
-        return XgboostScorer(read(path), path, int(info["width"]), info["classes"], info["missing"], bool(info["linear"]))
+        return XgboostScorer(read(path, info["sha256"]), path, int(info["width"]), info["classes"], info["missing"], bool(info["linear"]))
 
 
 class XgboostScorer:
