@@ -30,7 +30,7 @@ from treadle.ports.predictions import PredictionLog
 from treadle.ports.source import Reach
 from treadle.ports.tables import Tables
 from treadle.project_file import PROJECT_FILE, load_project
-from treadle.registry import keys
+from treadle.registry import foreign, keys
 from treadle.registry.packages import Shelf
 from treadle.settings import Settings, read_settings
 
@@ -58,7 +58,12 @@ def formats() -> dict[str, Callable[[], ModelFormat]]:
 
         return XgboostFormat()
 
-    return {"onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops}
+    def onnx_file() -> ModelFormat:
+        from treadle.backends.onnx_file import OnnxFile
+
+        return OnnxFile()
+
+    return {"onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops, "onnx-file": onnx_file}
 
 
 def tree_table(model: Any) -> Any:
@@ -196,14 +201,17 @@ class Workspace:
         return known[name]
 
     def model(self, name: str = "") -> Model:
-        """A declared model by name, or the only one. Raises NotFound."""
+        """A declared model by name, or the only one; or one that was made elsewhere. Raises NotFound."""
         models = self.project.models
-        if not models:
+        if not models and not name:
             raise NotFound("The project declares no model.", where=str(self.folder / PROJECT_FILE), hint="Add one with project.model(...).")
         if not name and len(models) == 1:
             return next(iter(models.values()))
+        if name not in models and name in foreign.names(self.ledger):
+            return foreign.stand_in(name)
         if name not in models:
-            raise NotFound(f"There is no model {name!r}." if name else "Which model?", hint=f"The project declares: {', '.join(models)}.")
+            hint = f"The project declares: {', '.join(models) or 'none'}."
+            raise NotFound(f"There is no model {name!r}." if name else "Which model?", hint=hint)
         return models[name]
 
     def serve_of(self, model: Model) -> Serve:

@@ -64,11 +64,11 @@ def _tree(value: Any, indent: int = 0) -> None:
 @click.pass_context
 def models(ctx: click.Context, model: str, number: int | None, leaderboard: bool, junit: Path | None, json_: bool) -> None:
     """List the versions of the project's models, or show one with its gates."""
-    from treadle.registry import versions
+    from treadle.registry import foreign, versions
     from treadle.registry.packages import told_signature
 
     ws = show.workspace(ctx)
-    chosen = [ws.model(model)] if model or number is not None else list(ws.project.models.values())
+    chosen = [ws.model(model)] if model or number is not None else [*ws.project.models.values(), *map(foreign.stand_in, foreign.names(ws.ledger))]
     if junit is not None:
         from treadle.governance.junit import junit as told
 

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("treadle.cli.pipelines:plan", "Say what a run would do and why, and run nothing."),
     "resume": ("treadle.cli.pipelines:resume", "Go on with a run that was killed, stopped, failed, or waited."),
     "approve": ("treadle.cli.pipelines:approve", "Answer a run that waits for an approval, or list what waits."),
+    "register": ("treadle.cli.register:register", "Take over a model made elsewhere: an ONNX file, or a folder with an MLmodel file."),
     "deploy": ("treadle.cli.serving:deploy", "Start answering requests with the newest approved version."),
     "materialise": ("treadle.cli.online:materialise", "Bring the online store to what is known now, of one view or of all."),
     "online": ("treadle.cli.online:online", "Say what the online store holds: of each view how many entities, and how fresh."),

@@ -71,6 +71,8 @@ def probability(label: Any) -> str:
 
 
 def _column(field: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
+    if field["kind"] == "vector":
+        return {"name": field["name"], "type": "array", "items": {"type": "double"}, "required": required}
     kind = KINDS[field["kind"]]
     # A column of whole numbers with gaps is one of floats in pandas, which MLflow would refuse for `long`.
     return {"name": field["name"], "type": "double" if kind == "long" and not required else kind, "required": required}
