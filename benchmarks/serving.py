@@ -19,9 +19,9 @@ from treadle.client import Endpoint
 from treadle.core.clock import parse_time
 from treadle.deploy import deploy, running_endpoint, stop
 from treadle.features.parity import request_of
+from treadle.packaging import feature_columns
 from treadle.registry import versions
 from treadle.serving.address import free_port
-from treadle.steps import feature_columns
 from treadle.turn import turn
 
 FOLDER = Path(__file__).parents[1] / "examples" / "flights"

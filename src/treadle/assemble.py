@@ -30,11 +30,13 @@ from treadle.ports.predictions import PredictionLog
 from treadle.ports.source import Reach
 from treadle.ports.tables import Tables
 from treadle.project_file import PROJECT_FILE, load_project
+from treadle.registry import foreign, keys
+from treadle.registry.packages import Shelf
 from treadle.settings import Settings, read_settings
 
 
 def formats() -> dict[str, Callable[[], ModelFormat]]:
-    """Format name to a function that opens it; nothing is imported before."""
+    """Format name to a function that opens it, in the order they are tried for a fitted model; nothing is imported before."""
 
     def onnx() -> ModelFormat:
         from treadle.backends.onnx_format import OnnxFormat
@@ -46,7 +48,22 @@ def formats() -> dict[str, Callable[[], ModelFormat]]:
 
         return SkopsFormat()
 
-    return {"onnx": onnx, "skops": skops}
+    def lightgbm() -> ModelFormat:
+        from treadle.backends.lightgbm_format import LightgbmFormat
+
+        return LightgbmFormat()
+
+    def xgboost() -> ModelFormat:
+        from treadle.backends.xgboost_format import XgboostFormat
+
+        return XgboostFormat()
+
+    def onnx_file() -> ModelFormat:
+        from treadle.backends.onnx_file import OnnxFile
+
+        return OnnxFile()
+
+    return {"onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops, "onnx-file": onnx_file}
 
 
 def tree_table(model: Any) -> Any:
@@ -113,9 +130,14 @@ class Workspace:
         return [cast(Notifier, open_backend("notifier", address)) for address in self.settings["notify"].split()]
 
     @property
-    def shelf(self) -> Path:
-        """Where opened packages lie."""
-        return self.settings.home / "packages"
+    def shelf(self) -> Shelf:
+        """Where opened packages lie, and whose signatures count at this moment."""
+        return Shelf(self.settings.home / "packages", keys.trust(self.keys, self.clock.now()))
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the key that packages are signed with, and of those that are trusted."""
+        return self.folder / self.settings["keys"]
 
     @property
     def threads(self) -> int:
@@ -179,14 +201,17 @@ class Workspace:
         return known[name]
 
     def model(self, name: str = "") -> Model:
-        """A declared model by name, or the only one. Raises NotFound."""
+        """A declared model by name, or the only one; or one that was made elsewhere. Raises NotFound."""
         models = self.project.models
-        if not models:
+        if not models and not name:
             raise NotFound("The project declares no model.", where=str(self.folder / PROJECT_FILE), hint="Add one with project.model(...).")
         if not name and len(models) == 1:
             return next(iter(models.values()))
+        if name not in models and name in foreign.names(self.ledger):
+            return foreign.stand_in(name)
         if name not in models:
-            raise NotFound(f"There is no model {name!r}." if name else "Which model?", hint=f"The project declares: {', '.join(models)}.")
+            hint = f"The project declares: {', '.join(models) or 'none'}."
+            raise NotFound(f"There is no model {name!r}." if name else "Which model?", hint=hint)
         return models[name]
 
     def serve_of(self, model: Model) -> Serve:

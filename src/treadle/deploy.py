@@ -52,7 +52,7 @@ def deploy(
     chosen = versions.get(model.name, number, ws.ledger) if number is not None else _newest(ws, model)
     deployed = promote.deployment(model.name, ws.ledger)
     changes = deployed is None or deployed["champion"] != chosen["number"]
-    if changes or (model.views and running_endpoint(ws, model.name) is None):
+    if not chosen.get("foreign") and (changes or (model.views and running_endpoint(ws, model.name) is None)):
         outcome = _features(ws, model, chosen)
         if changes:
             prove(ws, model, chosen, outcome, tell)

@@ -391,8 +391,9 @@ class _Erasing:
     def _mend_file(self, path: Path) -> bool:
         """Black a text file out, remove what is made again or left over; others stay, and are said to."""
         home = self._ws.settings.home
-        if path.is_relative_to(self._ws.shelf):
-            shutil.rmtree(self._ws.shelf / path.relative_to(self._ws.shelf).parts[0], ignore_errors=True)
+        shelf = self._ws.shelf.folder
+        if path.is_relative_to(shelf):
+            shutil.rmtree(shelf / path.relative_to(shelf).parts[0], ignore_errors=True)
         elif not path.is_relative_to(home) or path.name == "file_digests.json" or path.parent.name == "tmp":
             path.unlink(missing_ok=True)
         elif path.suffix in _TEXTS:

@@ -26,6 +26,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
     "threads": ("0", "Threads a training may use; 0 takes half the cores (threads that wait for a busy core cost many times what they bring)."),
     "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
+    "keys": ("{home}/keys", "Folder of the key that packages are signed with, and of the keys whose signatures count."),
+    "signing": ("auto", "`auto` makes a key with the first version of a project whose ledger is a file of its own; `off` leaves it to you."),
     "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
     "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
 }

@@ -6,9 +6,6 @@ A step returns plain values or frames, so that its result can be stored and foun
 from __future__ import annotations
 
 import hashlib
-import tempfile
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,13 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from treadle.assemble import Workspace, formats
+from treadle.assemble import Workspace
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.features import Derived
 from treadle.core.declare.model import Candidate, Model
-from treadle.core.errors import CannotConvert, Conflict, DataError, Refused
+from treadle.core.errors import Conflict, DataError
 from treadle.core.records import Ref
 from treadle.data import schema_changes, suppressed, versions
 from treadle.data.memory import free_memory
@@ -33,16 +30,14 @@ from treadle.features import history as histories
 from treadle.features import large
 from treadle.features import rows as feature_rows
 from treadle.monitoring import alarms
-from treadle.origin import code_of, environment, environment_state, licences
+from treadle.origin import code_of, environment, environment_state
+from treadle.packaging import feature_columns, feature_lists, pack, sign_package
 from treadle.pipelines.results import Filed
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
-from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.serving.endpoint import Loaded
 
-PARITY_ROWS = 2_000
-PARITY = 1e-5
 BASELINES = {
     "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",
 }  # fmt: skip
@@ -364,124 +359,7 @@ def make_package(
     watch: dict[str, Any] | None,
     model: Model, ws: Workspace,
 ) -> dict[str, Any]:  # fmt: skip
-    from treadle.training.search import outputs
-
-    target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
-    numbers, categories = feature_columns(rows)
-    order = [f["name"] for f in signature["features"]]
-    sample = rows[np.random.default_rng(model.seed).choice(rows.height, min(PARITY_ROWS, rows.height), replace=False)]
-    native = outputs(target.task, trained["pipeline"], sample.select(numbers + categories), len(target.labels))
-    test = rows[parts.test]
-    problems: list[str] = []
-    for format_name, make in formats().items():
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            try:
-                info = make().save(trained["pipeline"], folder)
-            except CannotConvert as reason:
-                problems.append(f"{format_name}: {reason.what}")
-                continue
-            manifest = {
-                "treadle": 1, "model_name": name, "task": target.task, "labels": plain(list(target.labels)), "family": trained["family"],
-                "params": plain(trained["params"]), "signature": {"request": signature["request"], "features": signature["features"]},
-                "views": signature["views"],
-                "moment": signature["moment"], "model": info, "trained_to": trained["trained_to"],
-            }  # fmt: skip
-            listed = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-            loaded = Loaded(folder, {**manifest, "files": listed}, formats())
-            served = loaded.outputs(feature_lists(sample, order))
-            difference = float(np.abs(served - native).max())
-            scale = max(1.0, float(np.abs(native).max())) if target.task == "regression" else 1.0
-            flips = 0 if target.task == "regression" else int(np.sum(served.argmax(1) != native.argmax(1)))
-            if difference > PARITY * scale or flips:
-                problems.append(f"{format_name}: answers differ by up to {difference:.2g} ({flips} labels) on {len(sample)} real rows")
-                continue
-            manifest["parity"] = {"rows": len(sample), "largest_difference": difference, "labels_changed": flips}
-            if watch is not None:
-                _write_reference(folder, loaded, model, rows[parts.search], test, trained, ws)
-            explanation = _write_explanation(folder, loaded, trained, rows[parts.search].select(numbers + categories), feature_lists(sample, order))
-            stored = packages.store(folder, manifest, ws.blobs)
-            return {
-                **stored, "format": format_name, "parity": manifest["parity"], "refused_formats": problems, "explanation": explanation,
-                "measured": _measured(folder, loaded, feature_lists(sample, order)), "licences": licences(),
-                "bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
-            }  # fmt: skip
-    raise Refused(f"The model has no form that serves the same answers: {'; '.join(problems)}", where=f"model {name!r}")
-
-
-def _write_explanation(
-    folder: Path, loaded: Loaded, trained: dict[str, Any], frame: pl.DataFrame, asked: list[list[Any]]
-) -> dict[str, Any] | None:  # fmt: skip
-    """What single answers are taken apart with, written beside the model and checked: the contributions of real rows add up to their answers.
-
-    Returns: what it is and how well it adds up; None for a model that has no exact contributions, or too many terms.
-    """
-    from treadle.assemble import tree_table
-    from treadle.core.canonical import canonical
-    from treadle.serving.contributions import Contributions
-    from treadle.training import explain
-
-    pipeline = trained["pipeline"]
-    some = frame if frame.height <= 20_000 else frame[np.sort(np.random.default_rng(0).choice(frame.height, 20_000, replace=False))]
-    (folder / explain.FILE).write_bytes(canonical({"values": explain.observed(some)}))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        matrix = np.asarray(pipeline[:-1].transform(some), dtype=np.float32)
-    terms = explain.linear_terms(pipeline[-1], matrix)
-    if terms is None:
-        ensemble = tree_table(pipeline[-1])
-        terms = None if ensemble is None else explain.tree_terms(ensemble, matrix)
-    if terms is None:
-        return None
-    explain.write(folder, terms)
-    contributions = Contributions(folder, loaded.encoder)
-    rows = loaded.matrix(asked[:50])
-    gap = max(float(np.abs(contributions.answer(row, len(loaded.labels)) - said).max()) for row, said in zip(rows, loaded.outputs(asked[:50])))
-    scale = max(1.0, float(np.abs(loaded.outputs(asked[:50])).max()))
-    if gap > 1e-4 * scale:  # it would explain another answer than the one that is given
-        (folder / explain.TERMS).unlink()
-        return None
-    return {"kind": contributions.kind, "unit": contributions.unit, "largest_gap": gap, "rows": len(rows)}
-
-
-def _measured(folder: Path, loaded: Loaded, asked: list[list[Any]]) -> dict[str, dict[str, float]]:
-    """How long one row takes on this machine, in milliseconds: to answer, and to explain."""
-    from treadle.core.errors import NotFound
-    from treadle.serving.contributions import Contributions
-
-    def times(work: Callable[[int], object], count: int) -> dict[str, float]:
-        work(0)
-        taken = []
-        for i in range(count):
-            begun = time.perf_counter()
-            work(i)
-            taken.append((time.perf_counter() - begun) * 1e3)
-        return {"p50_ms": float(np.percentile(taken, 50)), "p99_ms": float(np.percentile(taken, 99)), "rows": float(count)}
-
-    found = {"answer": times(lambda i: loaded.outputs([asked[i % len(asked)]]), 200)}
-    try:
-        contributions = Contributions(folder, loaded.encoder)
-    except NotFound:
-        return found
-    rows = loaded.matrix(asked[:100])
-    return {**found, "explanation": times(lambda i: contributions.of(rows[i % len(rows)]), 100)}
-
-
-def _write_reference(
-    folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace
-) -> None:
-    """What is normal: the training rows, and the answers on the test rows and on each fold's validation rows, none of which were fitted on."""
-    from treadle.monitoring.reference import FILE, write_reference
-
-    watch = ws.watch_of(model)
-    assert watch is not None
-    target, order = trained["target"], [f.name for f in loaded.features]
-    unseen = pl.concat([*(training[positions] for positions, _ in trained["validation"]), test])
-    outputs = np.concatenate([*(said for _, said in trained["validation"]), loaded.outputs(feature_lists(test, order))])
-    write_reference(
-        folder / FILE, loaded.features, training.select(order), unseen.select(order), unseen[feature_rows.MOMENT].cast(pl.Int64).to_numpy(), outputs,
-        target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed,
-    )  # fmt: skip
+    return pack(rows, trained, signature, _target_and_parts(model, rows, as_of)[1], model, name, watched=watch is not None, ws=ws)
 
 
 def register(
@@ -508,19 +386,9 @@ def register(
     links = [("trained_on", Ref(versions.KIND, v.id)) for v in taken]
     if run:
         links.append(("made_by", Ref("run", run.id)))
+    body["package"] = sign_package(ws, body["package"], model.name)
     record = registry.register(model.name, body, links, ws.ledger)
     return {"id": record.id, "number": record["number"], "status": record["status"]}
-
-
-def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
-    """(number features, category features) of a model's rows."""
-    kinds = {c: kind for c, kind in rows.schema.items() if not c.startswith("__") and not c.startswith("slice:")}
-    return [c for c, kind in kinds.items() if kind == pl.Float64], [c for c, kind in kinds.items() if kind == pl.String]
-
-
-def feature_lists(rows: pl.DataFrame, order: Sequence[str]) -> list[list[Any]]:
-    """Feature values as a server sees them: one list a row, None for missing."""
-    return [list(row) for row in rows.select(order).iter_rows()]
 
 
 def _target_and_parts(model: Model, rows: pl.DataFrame, as_of: str) -> tuple[Any, Any]:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from treadle.backends.file_blobs import FileBlobs
-from treadle.core.errors import Corrupt, NotFound
-from treadle.registry.packages import open_package, store
+from treadle.core.canonical import digest
+from treadle.core.errors import Corrupt, NotFound, Refused
+from treadle.registry.packages import Shelf, open_package, store
+from treadle.registry.signing import Trust
 
 
 class World:
@@ -26,7 +28,7 @@ class World:
         self.package: dict[str, Any] = store(source, {"model_name": "late", "task": "binary"}, self.blobs)
 
     def open(self, **changes: Any) -> tuple[Path, dict[str, Any]]:
-        return open_package({**self.package, **changes}, self.blobs, self.shelf)
+        return open_package({**self.package, **changes}, self.blobs, Shelf(self.shelf, Trust({})))
 
 
 @pytest.fixture
@@ -119,3 +121,24 @@ def test_many_that_open_it_at_once_all_get_it_whole(world: World) -> None:
     assert len(found) == 8
     assert len({str(folder) for folder, _ in found}) == 1
     assert len(list(world.shelf.iterdir())) == 1  # no half-made folder is left
+
+
+@pytest.mark.parametrize("name", ["../../out", "/etc/out", "deep/../../out", "deep\\\\out", "./model.onnx", "", "model.sig"])
+def test_a_file_that_would_lie_outside_the_package_is_refused_even_where_the_list_is_whole(world: World, name: str) -> None:
+    files = {**world.package["files"], name: world.package["files"]["model.onnx"]}
+    with pytest.raises(Refused, match="which is no place inside it"):
+        world.open(files=files, digest=digest(files))
+    assert not world.shelf.exists()
+
+
+def test_a_link_is_no_file_of_a_package(tmp_path: Path, world: World) -> None:
+    (tmp_path / "source" / "hosts").symlink_to("/etc/hosts")
+    with pytest.raises(Refused, match="A package holds no links"):
+        store(tmp_path / "source", {}, world.blobs)
+    (tmp_path / "source" / "hosts").unlink()
+    folder, _ = world.open()
+    (tmp_path / "same").write_bytes(b"the model")
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(tmp_path / "same")
+    with pytest.raises(Corrupt, match=r"The file 'model\.onnx' of an opened package was changed"):
+        world.open()

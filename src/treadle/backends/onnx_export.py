@@ -93,6 +93,11 @@ def export(fitted: Pipeline, folder: Path) -> dict[str, Any]:
 
 def _write_model(graph: Graph, model: Any, info: dict[str, Any]) -> dict[str, int]:
     kind, library = type(model).__name__, type(model).__module__.partition(".")[0]
+    if (library, kind) == ("treadle", "TorchModel"):
+        from treadle.backends.torch_export import write_network
+
+        write_network(graph, model)
+        return {}
     if library not in LIBRARIES:  # somebody's own class may bear a known name
         raise CannotConvert(f"{kind} of {library} is not converted to ONNX: only {', '.join(LIBRARIES)} are known.", hint="Package it as 'skops'.")
     family = kind.removesuffix("Classifier").removesuffix("Regressor")

@@ -23,6 +23,7 @@ class OnnxFormat:
 
     name = "onnx"
     runs_code = False
+    library = ""
 
     def save(self, fitted: Any, folder: Path) -> dict[str, Any]:
         """See onnx_export.export."""
@@ -36,8 +37,6 @@ class OnnxFormat:
         Raises: NotFound when it is not there, Corrupt when it is not a model of the told width, Refused when the folder holds files that the package
             does not list, or the model uses foreign operators or data outside the file.
         """
-        import onnxruntime as ort
-
         path = folder / str(info["file"])
         if not path.is_file():
             raise NotFound("The package has no model file.", where=str(path))
@@ -46,17 +45,8 @@ class OnnxFormat:
             if other.is_file() and other.relative_to(folder).as_posix() not in listed:
                 raise Refused("The package folder holds a file that the package does not list.", where=str(other), hint="Take it away or pack again.")
         content = path.read_bytes()
-        _check_self_contained(content, path)
-        options = ort.SessionOptions()
-        # One request is too small to split; parallelism is one process a core.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        try:
-            session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as cause:  # ONNX Runtime's errors have no common parent below Exception
-            raise Corrupt("The model file cannot be read.", where=str(path), hint="Pack the model again.") from cause
+        check_self_contained(content, path)
+        session = open_session(content, path)
         inputs = [(entry.name, entry.type, entry.shape[-1]) for entry in session.get_inputs()]
         if inputs != [("input", "tensor(float)", info["width"])]:
             raise Corrupt(f"The model takes {inputs}, the package says {info['width']} columns.", where=str(path), hint="Pack the model again.")
@@ -78,7 +68,24 @@ class OnnxScorer:
         return answer
 
 
-def _check_self_contained(content: bytes, path: Path) -> None:
+def open_session(content: bytes, path: Path) -> Any:
+    """A session of ONNX Runtime with one thread. Raises Corrupt."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # One request is too small to split; parallelism is one process a core.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as cause:  # ONNX Runtime's errors have no common parent below Exception
+        raise Corrupt("The model file cannot be read.", where=str(path), hint="Pack the model again.") from cause
+
+
+def check_self_contained(content: bytes, path: Path) -> None:
+    """Raises Refused when a model needs data of other files or operators of others, Corrupt when it is no model."""
     if EXTERNAL in content:
         raise Refused("The model keeps data outside its file.", where=str(path), hint="Pack it as one file.")
     try:

@@ -31,6 +31,7 @@ class SkopsFormat:
 
     name = "skops"
     runs_code = False
+    library = ""
 
     def save(self, fitted: Any, folder: Path) -> dict[str, Any]:
         """Write the estimator of a fitted pipeline of columns, float32 and model.

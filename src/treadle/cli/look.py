@@ -64,10 +64,11 @@ def _tree(value: Any, indent: int = 0) -> None:
 @click.pass_context
 def models(ctx: click.Context, model: str, number: int | None, leaderboard: bool, junit: Path | None, json_: bool) -> None:
     """List the versions of the project's models, or show one with its gates."""
-    from treadle.registry import versions
+    from treadle.registry import foreign, versions
+    from treadle.registry.packages import told_signature
 
     ws = show.workspace(ctx)
-    chosen = [ws.model(model)] if model or number is not None else list(ws.project.models.values())
+    chosen = [ws.model(model)] if model or number is not None else [*ws.project.models.values(), *map(foreign.stand_in, foreign.names(ws.ledger))]
     if junit is not None:
         from treadle.governance.junit import junit as told
 
@@ -91,6 +92,7 @@ def models(ctx: click.Context, model: str, number: int | None, leaderboard: bool
             f"trained on {version['trained_rows']:,} rows known by {version['as_of'][:10] or 'the end'}; run {version['run']}; "
             f"because: {version['cause']['text']}"
         )
+        show.say(f"package {version['package']['digest'][:16]}: {told_signature(version['package'], ws.blobs, ws.shelf.trust)}")
         if version.get("trained_on_erased"):
             erased = ", ".join(version["erasures"])
             gone = f"{version['trained_on_erased']:,} of its rows were of persons erased since ({erased})"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-Kind = Literal["number", "integer", "category", "text", "boolean", "timestamp"]
+Kind = Literal["number", "integer", "category", "text", "boolean", "timestamp", "vector"]
 Policy = Literal["", "deprecated", "protected"]
+# A vector, numbers in a fixed order, is sent to models that were made elsewhere; no column of a data set is one.
 KINDS: tuple[Kind, ...] = ("number", "integer", "category", "text", "boolean", "timestamp")
 
 
@@ -51,6 +52,7 @@ class Field:
     """One field of a prediction request or one feature of a model.
 
     `source` says where its value comes from: 'request', 'derived' (computed from request fields by `rule`) or 'view' (`view` names it).
+    `length` is how many numbers a vector has; `ge` and `le` bound each of them.
     """
 
     name: str
@@ -61,3 +63,4 @@ class Field:
     rule: tuple[str, ...] = ()
     ge: float | None = None
     le: float | None = None
+    length: int = 0

@@ -28,8 +28,11 @@ class Scorer(Protocol):
 
 
 class ModelFormat(Protocol):
+    """`library` is the top module whose models it saves; empty for those of any."""
+
     name: str
     runs_code: bool
+    library: str
 
     def save(self, fitted: Any, folder: Path) -> dict[str, Any]:
         """Write the files of a fitted pipeline. Returns what `load` needs to know, as JSON. Raises CannotConvert."""

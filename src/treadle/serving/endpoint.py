@@ -20,7 +20,7 @@ from treadle.features import derived, online
 from treadle.ports.model_format import ModelFormat, Scorer
 from treadle.ports.online import Key, OnlineStore, Value
 from treadle.ports.predictions import Prediction
-from treadle.serving.encode import Encoder
+from treadle.serving.as_is import encoder_of
 from treadle.serving.lookup import Lookup
 from treadle.serving.requests import Parser, fields_of
 
@@ -41,7 +41,7 @@ class Loaded:
         if info["format"] not in formats:
             raise Corrupt(f"The package is of format {info['format']!r}, which this server does not open.", where=str(folder))
         self._scorer: Scorer = formats[info["format"]]().load(folder, info)
-        self._encoder = Encoder(info["encoder"], [f.name for f in self.features])
+        self._encoder = encoder_of(info["encoder"], [f.name for f in self.features])
         self.parser = Parser(self.request, self.features)
         self._plan = _plan(self.features, manifest["views"])
         self.moment_field: str | None = manifest.get("moment")

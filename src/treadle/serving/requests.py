@@ -81,7 +81,28 @@ def _check(field: Field) -> Check:
         return _boolean
     if field.kind == "timestamp":
         return moment
+    if field.kind == "vector":
+        return _vector(field)
     return _text
+
+
+def _vector(field: Field) -> Check:
+    number, length = _number(field), field.length
+
+    def check(value: Any) -> list[float]:
+        if not isinstance(value, list):
+            raise _Bad(f"must be a list of {length} numbers, not {_shown(value)}")
+        if len(value) != length:
+            raise _Bad(f"must be a list of {length} numbers, not of {len(value)}")
+        found = []
+        for i, part in enumerate(value):
+            try:
+                found.append(number(part))
+            except _Bad as reason:
+                raise _Bad(f"at place {i} {reason}") from None
+        return found
+
+    return check
 
 
 def _number(field: Field) -> Check:
