@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from treadle.core.canonical import plain
 from treadle.core.clock import span
-from treadle.core.declare.operations import Rate, Retrain, Watch, share
-from treadle.core.errors import UsageError
+from treadle.core.declare.operations import Rate, Retrain, Watch, on_evidence
+from treadle.core.errors import ProjectError, UsageError
 
 USUAL = ("never", "every:30d", "drift", "quality", "new:20%", "combined")
 WITHOUT_END = Rate(1_000_000, timedelta(days=1))
@@ -61,11 +61,9 @@ def _policy(name: str, own: Retrain, budget: Rate, watch: Watch) -> Policy:
         return Policy(name, "when quality or calibration has fallen", replace(blank, on=("quality", "calibration")))
     if kind == "new" and value:
         try:
-            rows = share(value) if value.endswith("%") else float(value)
-        except ValueError:
-            rows = 0.0
-        if rows <= 0:
-            raise UsageError(f"{value!r} is no number of new rows.", hint=_HINT)
+            rows = on_evidence(new_rows=value).new_rows
+        except ProjectError:
+            raise UsageError(f"{value!r} is no number of new rows.", hint=_HINT) from None
         return Policy(name, f"when {value} new rows have their outcome", replace(blank, at_most=WITHOUT_END, new_rows=rows))
     if name == "combined":
         every = own.every or timedelta(days=60)

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),
     "predict": ("treadle.cli.serving:predict", "Ask for a prediction."),
     "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
+    "backtest": ("treadle.cli.backtest:backtest", "Compare policies of retraining on recorded history: what would this loop have been worth?"),
     "watch": ("treadle.cli.loop:watch", "Look at drift and quality now, and raise alarms."),
     "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),
     "graph": ("treadle.cli.graph:graph", "Write a page of a run's graph with times, or of what a run would do."),

@@ -149,7 +149,7 @@ def on_evidence(
         raise ProjectError(f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint=f"Use {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}.")
     if ask not in ("never", "outside", "always"):
         raise ProjectError(f"ask={ask!r} is not known.", where=here(), hint="Use 'never', 'outside' or 'always'.")
-    rows = None if new_rows is None else share(new_rows) if isinstance(new_rows, str) and new_rows.endswith("%") else _count(new_rows)
+    rows = None if new_rows is None else _count(new_rows)
     spans = [None if s is None else span(s) for s in (every, window, cpu)]
     if any(s is not None and s <= timedelta(0) for s in spans):
         raise ProjectError("every, window and cpu are lengths of time above zero.", where=here(), hint="For example '30d'.")
@@ -158,10 +158,10 @@ def on_evidence(
 
 def _count(value: str | float) -> float:
     try:
-        number = float(value)
+        number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
     except ValueError:
         number = 0.0
-    if not number > 0:
+    if not 0 < number < float("inf"):
         raise ProjectError(f"new_rows={value!r} is no number of rows.", where=here(), hint="Write for example 5000 or '20%'.")
     return number
 
