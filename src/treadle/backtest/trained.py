@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,8 @@ def _train(ws: Workspace, model: Model, history: History, as_of: int, settings: 
 
     begun = time.process_time()
     visible = history.known_by(as_of)
-    if window is not None:
-        visible = visible[history.moments[visible] > as_of - window]
     rows, target = history.rows[visible], history.target
-    parts = split(model, rows, target, moment_of(as_of))
+    parts = split(model, rows, target, moment_of(as_of), window=None if window is None else timedelta(microseconds=window))
     numbers, categories = numbers_and_categories(history)
     frame = rows[parts.search].select(numbers + categories)
     truth = target.codes(rows[TARGET].gather(parts.search))

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
     "backtest": ("treadle.cli.backtest:backtest", "Compare policies of retraining on recorded history: what would this loop have been worth?"),
     "watch": ("treadle.cli.loop:watch", "Look at drift and quality now, and raise alarms."),
+    "reactions": ("treadle.cli.reactions:reactions", "Say what evidence may do, what was done about which cause; answer for a person."),
     "truth": ("treadle.cli.truth:truth", "Quality by window and version once outcomes have come, and what is to be expected until then."),
     "review": ("treadle.cli.truth:review", "List the sampled predictions that wait for a person, or say the truth of one."),
     "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),

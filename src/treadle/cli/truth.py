@@ -12,10 +12,9 @@ from treadle.cli import show
 @click.command(epilog="Example: treadle truth late-arrival --metric roc_auc")
 @click.argument("model", default="")
 @click.option("--metric", default="", help="The metric to print; the primary one of the task if not given.")
-@click.option("--again", is_flag=True, help="Read all windows that may still change, although nothing seems to have come.")
 @click.option("--json", "json_", is_flag=True, help="Print everything as JSON, with the history of every window.")
 @click.pass_context
-def truth(ctx: click.Context, model: str, metric: str, again: bool, json_: bool) -> None:
+def truth(ctx: click.Context, model: str, metric: str, json_: bool) -> None:
     """Quality by window of time and by version, once outcomes had time to come; restated when they are corrected.
 
     Below it what is to be expected of the windows whose outcomes have not come, if the model's probabilities are right.
@@ -25,7 +24,7 @@ def truth(ctx: click.Context, model: str, metric: str, again: bool, json_: bool)
 
     ws = show.workspace(ctx)
     declared = ws.model(model)
-    settle(ws, declared, again=again)
+    settle(ws, declared, again=True)
     found = told(ws, declared)
     if json_:
         show.as_json(found)

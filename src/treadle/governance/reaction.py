@@ -3,7 +3,8 @@
     an open alarm of a kind it retrains on      ->  one retraining, for all that are open at that moment
     so many new rows since the champion         ->  one retraining
     no retraining for as long as it allows      ->  one retraining
-    the budget is spent, or it is too soon      ->  none now; an alarm stays open and is answered later
+    an open alarm during which nothing is to be learned, the budget is spent, or it is too soon
+                                                ->  none now; an alarm stays open and is answered later
 
 A clock that jumps starts nothing twice: retrainings that lie in the future of the present clock count as recent, and a cause has its retraining once.
 """
@@ -68,6 +69,9 @@ def due(
     cause = _cause(policy, now, model, alarms, newest, rows, learned_from)
     if cause is None:
         return None
+    broken = next((a for a in alarms if a.kind in policy.not_while), None)
+    if broken is not None:
+        return Held(cause, now + timedelta(hours=1), f"nothing is retrained while {broken.id} ({broken.kind}) is open")
     until, why = _free(policy, now, before)
     return Held(cause, until, why) if until > now else cause
 

@@ -70,15 +70,13 @@ def settle(
     Args:
         label_window: microseconds an outcome may take.
         versions: number to what must be known of it.
-        again: read all windows that may still change, although nothing seems to have come since the last look.
+        again: read the windows that may still change now; else that is done whenever a window matures.
     """
     at = _micros(now)
     length = int(truth.window.total_seconds() * 1e6)
     state = ledger.get(STATE, model)
-    counted = list(log.count(model))
     over = (at - label_window) // length * length  # windows that end here or before are mature
-    seen = {"counted": counted, "over": over, "day": at // DAY}
-    if state is not None and not again and all(state[k] == v for k, v in seen.items()):
+    if state is not None and not again and over <= state["over"]:
         return []
     first = _first(model, log)
     changed: list[Record] = []
@@ -89,7 +87,8 @@ def settle(
         while start < over:
             changed += _window(model, truth, start, start + length, versions, log, ledger, now)
             start += length
-    ledger.put(STATE, model, seen, expect=state.version if state else 0)
+    if state is None or over > state["over"]:
+        ledger.put(STATE, model, {"over": over, "at": iso(now)}, expect=state.version if state else 0)
     return changed
 
 

@@ -123,12 +123,14 @@ class Retrain:
     ask: Literal["never", "outside", "always"] = "outside"
     envelope: Envelope | None = None
     roll_back: timedelta = timedelta(0)
+    not_while: tuple[str, ...] = ()
 
 
 def on_evidence(
     at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration"), every: str | timedelta | None = None,
     new_rows: str | float | None = None, window: str | timedelta | None = None, cooldown: str | timedelta = "0s", cpu: str | timedelta | None = None,
     ask: Literal["never", "outside", "always"] = "outside", envelope: Envelope | None = None, roll_back: str | timedelta = "0s",
+    not_while: tuple[str, ...] = (),
 ) -> Retrain:  # fmt: skip
     """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction', 'data_quality'.
 
@@ -143,8 +145,9 @@ def on_evidence(
         envelope: what it may change without a person; see `tr.envelope`.
         roll_back: for so long after a takeover the version before is asked again about the same requests, and comes back if it would have been
             better beyond chance.
+        not_while: kinds of alarm during which nothing is retrained: ('data_quality',) learns nothing from a broken feed.
     """
-    unknown = set(on) - set(KINDS)
+    unknown = (set(on) | set(not_while)) - set(KINDS)
     if unknown:
         raise ProjectError(f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint=f"Use {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}.")
     if ask not in ("never", "outside", "always"):
@@ -153,7 +156,7 @@ def on_evidence(
     spans = [None if s is None else span(s) for s in (every, window, cpu)]
     if any(s is not None and s <= timedelta(0) for s in spans):
         raise ProjectError("every, window and cpu are lengths of time above zero.", where=here(), hint="For example '30d'.")
-    return Retrain(rate(at_most), tuple(on), spans[0], rows, spans[1], span(cooldown), spans[2], ask, envelope, span(roll_back))
+    return Retrain(rate(at_most), tuple(on), spans[0], rows, spans[1], span(cooldown), spans[2], ask, envelope, span(roll_back), tuple(not_while))
 
 
 def _count(value: str | float) -> float:
