@@ -1,9 +1,11 @@
 """When this happens, do that: the one page that closes the loop.
 
     served features that the recorded data do not give  ->  an alarm, until a later sample agrees
-    an open alarm of a kind the project retrains on  ->  one retraining, with the alarm as its cause
-    no retraining for as long as the project allows   ->  one retraining, with the calendar as its cause
-    a retrained version that passed its gates         ->  challenger, in shadow
+    open alarms of kinds the project retrains on      ->  one retraining for all of them, with the oldest as its cause
+    new rows, or no retraining for too long           ->  one retraining, with the data or the calendar as its cause
+    a retrained version that passed its gates         ->  challenger, in shadow, if its change is within what was agreed; else a question
+    a new champion worse than the one before          ->  the one before comes back
+    outcomes that came late or were corrected         ->  their window is restated
     enough evidence in shadow, in canary              ->  canary, champion, or out
     an alarm whose cause was answered                 ->  resolved
     a data set whose contract is broken, or kept again  ->  an alarm to its owner, or its end
@@ -14,29 +16,29 @@ Each step first looks at what is recorded, so that a step that is killed, or don
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
-from treadle import feature_checks
+from treadle import feature_checks, retraining, rolled_back, settled
 from treadle.assemble import Workspace
-from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Retrain
-from treadle.core.errors import Conflict, DataError, Refused
-from treadle.core.records import Record, Ref
+from treadle.core.errors import Refused
+from treadle.core.records import Record
 from treadle.deploy import ENDPOINT
+from treadle.governance import reaction
+from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.monitoring import alarms
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
-from treadle.pipelines.run import mark_interrupted
-from treadle.registry import conditions, packages, promote, versions
+from treadle.registry import packages, promote, versions
 from treadle.serving.requests import fields_of, micros
 from treadle.serving.traffic import Decision, Pair, decide
-from treadle.start import resume
-from treadle.turn import turn
 
+HOLD = "retrain_hold"
+CAUSES = (alarms.KIND, "schedule", "new_data")
 Tell = Callable[[str], None]
 
 
@@ -52,8 +54,11 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     look(ws, model, say)
     feature_checks.look(ws, model, say)
     rollout(ws, model, say)
-    answer_alarms(ws, model, say)
-    keep_fresh(ws, model, say)
+    rolled_back.look(ws, model, say)
+    react(ws, model, say)
+    for window in settled.settle(ws, model):
+        if window["restated"]:
+            say(f"truth: the window from {window['from'][:10]} of version {window['version']} is restated: {window['matured']:,} outcomes")
     alarms.deliver(ws.ledger, ws.notifiers)
     return done
 
@@ -76,96 +81,69 @@ def look(ws: Workspace, model: Model, tell: Tell) -> list[Record]:
     return raised
 
 
-def answer_alarms(ws: Workspace, model: Model, tell: Tell) -> None:
-    """Start the retraining an open alarm asks for, if the policy allows one now."""
+def react(ws: Workspace, model: Model, tell: Tell) -> Record | None:
+    """Start the retraining that the evidence asks for, if the policy allows one now, or go on with one. Returns what was done about it."""
     declared = ws.watch_of(model)
     deployed = promote.deployment(model.name, ws.ledger)
-    if declared is None or declared.retrain is None or deployed is None:
-        return
+    if declared is None or deployed is None:
+        return None
     for alarm in alarms.open_alarms(model.name, ws.ledger):
         if alarm["version"] != deployed["champion"] and alarm["version"] != deployed["challenger"]:
             alarms.resolve(alarm, f"version {alarm['version']} no longer answers", ws.ledger, ws.clock)
-            continue
-        if alarm["kind"] not in declared.retrain.on or deployed["challenger"] is not None:
-            continue
-        if _spent(ws, model, declared.retrain):
-            continue  # the alarm stays open and is answered when the budget allows
-        cause = {"kind": alarms.KIND, "id": alarm.id, "text": alarm["sentence"]}
-        number, said = retrain(ws, model, cause, int(deployed["champion"]), tell)
-        fresh = ws.ledger.get(alarms.KIND, alarm.id)
-        if fresh is not None and number is None:
-            alarms.resolve(fresh, said, ws.ledger, ws.clock)
-        deployed = promote.deployment(model.name, ws.ledger)
-        if deployed is None:
-            return
+    policy = declared.retrain
+    if policy is None or retraining.asked(ws, model, policy, tell):
+        return None
+    champion = int(deployed["champion"])
+    for begun in ws.ledger.find(retraining.KIND, {"model": model.name, "status": "started"}):
+        cause = Cause(begun["cause"]["kind"], begun["cause"]["id"], begun["cause"]["text"], tuple(begun["also"]))
+        return retraining.retrain(ws, model, policy, cause, int(begun["champion"]), tell)
+    deployed = promote.deployment(model.name, ws.ledger)  # a person may just have said yes
+    if deployed is None or deployed["challenger"] is not None:
+        return None
+    found = due(ws, model, policy)
+    _hold(ws, model, found if isinstance(found, Held) else None)
+    return retraining.retrain(ws, model, policy, found, champion, tell) if isinstance(found, Cause) else None
 
 
-def keep_fresh(ws: Workspace, model: Model, tell: Tell) -> None:
-    """Retrain by the calendar when nothing else did for as long as the project says."""
-    declared = ws.watch_of(model)
+def due(ws: Workspace, model: Model, policy: Retrain) -> Cause | Held | None:
+    """What the policy says of what is recorded now."""
     deployed = promote.deployment(model.name, ws.ledger)
-    if declared is None or declared.retrain is None or declared.retrain.every is None or deployed is None or deployed["challenger"] is not None:
-        return
-    newest = max((v["as_of"] or v["trained_to"] for v in versions.all_versions(model.name, ws.ledger)), default="")
-    if not newest or ws.clock.now() - parse_time(newest) < declared.retrain.every:
-        return
-    slot = f"after {newest[:10]}"
-    text = f"nothing was retrained for {declared.retrain.every.days} days"
-    retrain(ws, model, {"kind": "schedule", "id": f"{model.name} {slot}", "text": text}, int(deployed["champion"]), tell)
+    if deployed is None:
+        return None
+    champion = versions.get(model.name, int(deployed["champion"]), ws.ledger)
+    found = [Evidence(a.id, a["kind"], parse_time(a["raised"]), a["sentence"]) for a in alarms.open_alarms(model.name, ws.ledger)]
+    tried = [parse_time(r["as_of"]) for r in ws.ledger.find(retraining.KIND, {"model": model.name})]  # also those that made nothing
+    made = [parse_time(moment) for v in versions.all_versions(model.name, ws.ledger) if (moment := v["as_of"] or v["trained_to"])]
+    newest = max([*tried, *made], default=None)
+    fresh = new_rows(ws, model, newest) if policy.new_rows is not None and newest is not None else 0
+    runs = [r for kind in CAUSES for r in ws.ledger.find("run", {"model": model.name, "cause.kind": kind})]
+    before = [Before(parse_time(r["started"]), float(r.get("cpu") or 0.0)) for r in runs]
+    return reaction.due(
+        policy, ws.clock.now(), model=model.name, alarms=found, newest=newest, before=before, rows=fresh, learned_from=int(champion["trained_rows"])
+    )
 
 
-def _spent(ws: Workspace, model: Model, policy: Retrain) -> bool:
-    since = iso(ws.clock.now() - policy.at_most.per)
-    runs = [r for kind in (alarms.KIND, "schedule") for r in ws.ledger.find("run", {"model": model.name, "cause.kind": kind})]
-    return bool(sum(r["started"] > since for r in runs) >= policy.at_most.count)
+def new_rows(ws: Workspace, model: Model, since: datetime) -> int:
+    """Rows of the newest recorded version of the model's data set whose truth became known after a moment, and is known now."""
+    import polars as pl
+
+    taken = ws.ledger.find("dataset_version", {"dataset": model.rows.name}, newest_first=True, limit=1)
+    known = model.rows.known_time or model.rows.event_time
+    if not taken or known is None:
+        return 0
+    inside = pl.col(known).is_between(pl.lit(since), pl.lit(ws.clock.now()), closed="right") & pl.col(model.target).is_not_null()
+    return int(ws.tables.scan(taken[0]["address"]).select(inside.sum()).collect().item() or 0)
 
 
-def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, tell: Tell) -> tuple[int | None, str]:
-    """Train on what is known by now with the champion's settings, compare with it, and let a version that passes challenge it.
-
-    One cause starts one run: its id is made from the cause, so a second process, or this one after a crash, finds it there.
-    Returns: (number of the challenger or None, what happened).
-    """
-    current = versions.get(model.name, champion, ws.ledger)
-    settings = {"family": current["family"], "params": current["params"]}
-    run_id = f"run-{digest([cause['kind'], cause['id']])[:12]}"
-    as_of = ws.clock.now()
-    existing = ws.ledger.get("run", run_id)
-    if existing is not None and existing["status"] == "running":
-        mark_interrupted(ws.ledger, ws.clock)
-        existing = ws.ledger.get("run", run_id)
-    if existing is not None and existing["status"] == "running":
-        return None, f"its retraining {run_id} runs in another process"
-    left = existing is not None and existing["status"] in ("interrupted", "cancelled")
-    if existing is not None and not left:  # it failed or was done before: the rows are those of then
-        as_of = parse_time(existing["as_of"])
-        run_id = f"{run_id}-{len(ws.ledger.find('run', {'cause.id': cause['id']}))}"
-    if cause["kind"] == alarms.KIND:
-        _reacted(ws, cause["id"], run_id)
-    try:
-        if left:  # killed or stopped: the same run goes on where it was
-            outcome = resume(ws, run_id, wait=False)
-        else:
-            outcome = turn(ws, model, cause=cause, as_of=as_of, run_id=run_id, champion=current, settings=settings)
-    except (Conflict, DataError, Refused) as error:
-        tell(f"retraining {run_id} could not be done: {error}")
-        return None, f"its retraining {run_id} could not be done: {error}"
-    number = int(outcome["register"]["number"])
-    made = versions.get(model.name, number, ws.ledger)
-    why = cause["id"] if cause["kind"] == alarms.KIND else cause["text"]
-    if made["status"] == "refused" and conditions.missing(made, ws.ledger, ws.clock.now()):
-        reason = "; ".join(made["verdict"]["reasons"])
-        tell(f"retrained ({why}): version {number} thrown out by its gates: {reason}")
-        return None, f"retrained, but version {number} was refused: {reason}"
-    if made["status"] not in ("approved", "refused"):  # the same training was done before, and its version had its chance
-        return None, f"retrained: the same as version {number}, which is {made['status']}"
-    try:
-        promote.challenge(model.name, number, ws.ledger, ws.clock)
-    except Refused as error:  # it waits for a person
-        tell(f"retrained ({why}): {error.what}")
-        return None, f"retrained: {error.what}"
-    tell(f"retrained ({why}): version {number} passed its gates and runs in shadow")
-    return number, f"version {number} challenges"
+def _hold(ws: Workspace, model: Model, held: Held | None) -> None:
+    """Note what a retraining waits for, so that a person can see it; nothing is noted where nothing changed."""
+    record = ws.ledger.get(HOLD, model.name)
+    body = {"held": None} if held is None else {
+        "held": {"cause": held.cause.id, "text": held.cause.text, "until": iso(held.until), "sentence": held.sentence}
+    }  # fmt: skip
+    before = None if record is None else record["held"]
+    if (before or {}).get("cause") != (body["held"] or {}).get("cause") or (before or {}).get("sentence") != (body["held"] or {}).get("sentence"):
+        ws.ledger.put(HOLD, model.name, body, expect=record.version if record else 0)
 
 
 def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
@@ -192,14 +170,15 @@ def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
         except Refused as error:  # a waiver ended while it was in canary
             promote.reject(model.name, error.what, evidence, ws.ledger, ws.clock)
             tell(f"version {challenger} is thrown out: {error.what}")
-            _settle(ws, model, challenger, f"version {challenger} was thrown out: {error.what}")
+            retraining.settled(ws, model, challenger, "thrown out", f"version {challenger} was thrown out: {error.what}")
             return decision
         tell(f"version {challenger} replaces version {champion}: {decision.reason}")
-        _settle(ws, model, challenger, f"version {challenger} replaced version {champion}")
+        retraining.settled(ws, model, challenger, "took over", f"version {challenger} replaced version {champion}")
     elif decision.action == "reject":
         promote.reject(model.name, decision.reason, evidence, ws.ledger, ws.clock)
         tell(f"version {challenger} is thrown out: {decision.reason}")
-        _settle(ws, model, challenger, f"version {challenger} was thrown out in {deployed['stage']}: {decision.reason}")
+        said = f"version {challenger} was thrown out in {deployed['stage']}: {decision.reason}"
+        retraining.settled(ws, model, challenger, "thrown out", said)
     return decision
 
 
@@ -229,20 +208,3 @@ def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:
     if normal is None:
         return None
     return Watched(model.name, number, version["task"], version["labels"], fields_of(manifest["signature"])[1], normal)
-
-
-def _reacted(ws: Workspace, alarm_id: str, run_id: str) -> None:
-    alarm = ws.ledger.get(alarms.KIND, alarm_id)
-    if alarm is not None:
-        with ws.ledger.transaction():
-            ws.ledger.put(alarms.KIND, alarm_id, {**alarm.body, "reaction": run_id}, expect=alarm.version)
-            ws.ledger.append("alarm.answered", Ref(alarms.KIND, alarm_id), {"run": run_id})
-
-
-def _settle(ws: Workspace, model: Model, challenger: int, resolution: str) -> None:
-    """Resolve the alarm whose retraining made this challenger; what it said is answered now, one way or the other."""
-    version = versions.get(model.name, challenger, ws.ledger)
-    if version["cause"].get("kind") == alarms.KIND:
-        alarm = ws.ledger.get(alarms.KIND, version["cause"]["id"])
-        if alarm is not None and alarm["status"] == "open":
-            alarms.resolve(alarm, resolution, ws.ledger, ws.clock)

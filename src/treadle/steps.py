@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,8 @@ def train(
     from treadle.training.learn import learn
     from treadle.training.recorded import Recorded, name_of
 
-    target, parts = _target_and_parts(model, rows, as_of)
+    window = (settings or {}).get("window")  # seconds: only newer rows are learned from and tested on
+    target, parts = _target_and_parts(model, rows, as_of, window)
     frame = rows[parts.search]
     state = environment_state()
     if settings:
@@ -218,7 +219,7 @@ def train(
         "family": found.family, "params": found.params, "pipeline": found.pipeline, "baseline": found.baseline, "trials": found.trials,
         "validation": found.validation, "losses": found.losses,
         "target": target, "rows": len(frame), "group": group, "split": parts.how,
-        "trained_to": _last(frame), "threads": threads, "environment": state,
+        "trained_to": _last(frame), "threads": threads, "environment": state, **({"window": window} if window else {}),
     }  # fmt: skip
 
 
@@ -241,7 +242,7 @@ def evaluate_model(
     from treadle.training.search import outputs
     from treadle.training.split import groups_of, test_set_name
 
-    target, parts = trained["target"], _target_and_parts(model, rows, as_of)[1]
+    target, parts = trained["target"], _target_and_parts(model, rows, as_of, trained.get("window"))[1]
     test = rows[parts.test]
     numbers, categories = feature_columns(rows)
     truth = target.codes(test[feature_rows.TARGET])
@@ -359,7 +360,8 @@ def make_package(
     watch: dict[str, Any] | None,
     model: Model, ws: Workspace,
 ) -> dict[str, Any]:  # fmt: skip
-    return pack(rows, trained, signature, _target_and_parts(model, rows, as_of)[1], model, name, watched=watch is not None, ws=ws)
+    parts = _target_and_parts(model, rows, as_of, trained.get("window"))[1]
+    return pack(rows, trained, signature, parts, model, name, watched=watch is not None, ws=ws)
 
 
 def register(
@@ -391,14 +393,14 @@ def register(
     return {"id": record.id, "number": record["number"], "status": record["status"]}
 
 
-def _target_and_parts(model: Model, rows: pl.DataFrame, as_of: str) -> tuple[Any, Any]:
+def _target_and_parts(model: Model, rows: pl.DataFrame, as_of: str, window: float | None = None) -> tuple[Any, Any]:
     from treadle.training.split import split
     from treadle.training.target import target_of
 
     moment = parse_time(as_of) if as_of else None
     visible = rows if moment is None or rows[feature_rows.KNOWN].null_count() == rows.height else rows.filter(pl.col(feature_rows.KNOWN) <= moment)
     target = target_of(model, visible)
-    return target, split(model, rows, target, moment)
+    return target, split(model, rows, target, moment, window=None if window is None else timedelta(seconds=window))
 
 
 def _last(frame: pl.DataFrame) -> str:

@@ -31,15 +31,16 @@ STYLES = ("vendor/uPlot.min.css", "page.css")
 
 def write_report(ws: Workspace, model: Model, path: Path) -> Path:
     """Write the report of a model to `path`, whole or not at all. Raises StorageError."""
-    return _write(render(collect(ws, model)), path, "report")
+    return write(render(collect(ws, model)), path, "report")
 
 
 def write_graph(collected: Mapping[str, Any], path: Path) -> Path:
     """Write the page of a collected graph to `path`, whole or not at all. Raises StorageError."""
-    return _write(template("graph.html", **drawn.shown(collected)), path, "graph")
+    return write(template("graph.html", **drawn.shown(collected)), path, "graph")
 
 
-def _write(text: str, path: Path, noun: str) -> Path:
+def write(text: str, path: Path, noun: str) -> Path:
+    """Write a page, whole or not at all. Raises StorageError, which calls it by the noun."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

@@ -34,8 +34,10 @@ class Parts:
     how: dict[str, object]
 
 
-def split(model: Model, rows: pl.DataFrame, target: Target, as_of: datetime | None = None) -> Parts:
-    """Split rows with a known truth. `as_of` hides every row whose truth was not known by then.
+def split(
+    model: Model, rows: pl.DataFrame, target: Target, as_of: datetime | None = None, *, window: timedelta | None = None
+) -> Parts:
+    """Split rows with a known truth. `as_of` hides every row whose truth was not known by then; with `window` rows older than that are left out.
 
     Raises: DataError when a part would be too small to say anything.
     """
@@ -44,6 +46,9 @@ def split(model: Model, rows: pl.DataFrame, target: Target, as_of: datetime | No
         usable &= pl.col(KNOWN) <= as_of
     if model.split.method == "time":
         usable &= pl.col(MOMENT).is_not_null() & pl.col(KNOWN).is_not_null()  # when they were known cannot be said
+    if window is not None:
+        newest = as_of or rows.filter(usable)[MOMENT].max()
+        usable &= pl.col(MOMENT) > pl.lit(newest) - window
     index = rows.select(pl.arg_where(usable)).to_series().to_numpy()
     if len(index) < 2 * FEWEST:
         raise DataError(f"Only {len(index)} rows have a known {model.target!r}.", where=f"model {model.name!r}", hint="At least 20 are needed.")

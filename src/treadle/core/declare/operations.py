@@ -12,6 +12,8 @@ from treadle.core.declare.model import Model
 from treadle.core.declare.place import here
 from treadle.core.errors import ProjectError, UsageError
 
+KINDS = ("quality", "calibration", "input", "prediction", "data_quality")
+"""Kinds of alarm about a model that may start a retraining."""
 _NAMED = {"hour": "1h", "day": "1d", "week": "7d", "month": "30d", "quarter": "91d", "year": "365d"}
 
 
@@ -75,30 +77,96 @@ class Serve:
 
 
 @dataclass(frozen=True)
-class Retrain:
-    """When a retraining starts.
+class Envelope:
+    """What a retraining may change without asking a person. Made by `tr.envelope`.
 
-    `on` lists the kinds of alarm that start one, `at_most` limits how often, `every` starts one when none did for so long.
+    Args:
+        answers: the mean change of an answer on the same rows: of a probability, or of a number in standard deviations of the champion's answers.
+        rows: how many times more, or fewer, rows it may have learned from.
+        loss: how much less its loss may be than the champion's on the test rows, as a part of it: what is too good to be true is looked at.
+    """
+
+    answers: float | None = 0.1
+    rows: float | None = 3.0
+    loss: float | None = 0.5
+
+
+def envelope(*, answers: float | None = 0.1, rows: float | None = 3.0, loss: float | None = 0.5) -> Envelope:
+    """The change that is agreed beforehand; a retrained version outside of it waits until a person says yes (`treadle reactions approve`).
+
+    Args:
+        answers: the mean change of an answer on the same rows: of a probability, or of a number in standard deviations. None does not ask.
+        rows: how many times more, or fewer, rows it may have learned from. None does not ask.
+        loss: how much lower its loss may be than the champion's, as a part of it: what is too good to be true is looked at. None does not ask.
+    """
+    for name, value, least in (("answers", answers, 0.0), ("rows", rows, 1.0), ("loss", loss, 0.0)):
+        if value is not None and not value >= least:
+            raise ProjectError(f"An envelope with {name}={value!r} holds nothing.", where=here(), hint=f"Give a number from {least:g} on, or None.")
+    return Envelope(answers, rows, loss)
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """When a retraining starts, from what, and what its version may do without a person.
+
+    `on` lists the kinds of alarm that start one, `at_most` limits how often, `every` starts one when none did for so long, `new_rows` when so many
+    rows (from 1 on), or such a part of what the champion learned from (below 1), became known. See `on_evidence` for the rest.
     """
 
     at_most: Rate
     on: tuple[str, ...] = ("quality", "calibration")
     every: timedelta | None = None
+    new_rows: float | None = None
+    window: timedelta | None = None
+    cooldown: timedelta = timedelta(0)
+    cpu: timedelta | None = None
+    ask: Literal["never", "outside", "always"] = "outside"
+    envelope: Envelope | None = None
+    roll_back: timedelta = timedelta(0)
+    not_while: tuple[str, ...] = ()
 
 
-def on_evidence(at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration"), every: str | timedelta | None = None) -> Retrain:
+def on_evidence(
+    at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration"), every: str | timedelta | None = None,
+    new_rows: str | float | None = None, window: str | timedelta | None = None, cooldown: str | timedelta = "0s", cpu: str | timedelta | None = None,
+    ask: Literal["never", "outside", "always"] = "outside", envelope: Envelope | None = None, roll_back: str | timedelta = "0s",
+    not_while: tuple[str, ...] = (),
+) -> Retrain:  # fmt: skip
     """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction', 'data_quality'.
 
     Args:
-        at_most: a budget; alarms beyond it wait.
+        at_most: a budget; what is beyond it waits.
         every: retrain by the calendar when nothing else did for this long, so that a model does not grow old unseen.
+        new_rows: retrain when so many rows became known since the champion was trained, or such a part of its own: 5000 or '20%'.
+        window: learn only from the rows of this last stretch of time; from all that are known if not given.
+        cooldown: after a retraining nothing starts for so long.
+        cpu: CPU time that retrainings may use in the span of `at_most`; beyond it they wait.
+        ask: whether a person is asked before a version that passed its gates may challenge: 'never', 'outside' the envelope, 'always'.
+        envelope: what it may change without a person; see `tr.envelope`.
+        roll_back: for so long after a takeover the version before is asked again about the same requests, and comes back if it would have been
+            better beyond chance.
+        not_while: kinds of alarm during which nothing is retrained: ('data_quality',) learns nothing from a broken feed.
     """
-    unknown = set(on) - {"quality", "calibration", "input", "prediction", "data_quality"}
+    unknown = (set(on) | set(not_while)) - set(KINDS)
     if unknown:
-        raise ProjectError(
-            f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint="Use 'quality', 'calibration', 'input', 'prediction' or 'data_quality'."
-        )
-    return Retrain(rate(at_most), tuple(on), None if every is None else span(every))
+        raise ProjectError(f"There is no kind of alarm {sorted(unknown)[0]!r}.", hint=f"Use {', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}.")
+    if ask not in ("never", "outside", "always"):
+        raise ProjectError(f"ask={ask!r} is not known.", where=here(), hint="Use 'never', 'outside' or 'always'.")
+    rows = None if new_rows is None else _count(new_rows)
+    spans = [None if s is None else span(s) for s in (every, window, cpu)]
+    if any(s is not None and s <= timedelta(0) for s in spans):
+        raise ProjectError("every, window and cpu are lengths of time above zero.", where=here(), hint="For example '30d'.")
+    return Retrain(rate(at_most), tuple(on), spans[0], rows, spans[1], span(cooldown), spans[2], ask, envelope, span(roll_back), tuple(not_while))
+
+
+def _count(value: str | float) -> float:
+    try:
+        number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ProjectError(f"new_rows={value!r} is no number of rows.", where=here(), hint="Write for example 5000 or '20%'.")
+    return number
 
 
 @dataclass(frozen=True)

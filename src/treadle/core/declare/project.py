@@ -17,6 +17,7 @@ from treadle.core.declare.features import Derived, Within
 from treadle.core.declare.place import here, length
 from treadle.core.declare.policy import check_policy
 from treadle.core.declare.source import Source
+from treadle.core.declare.truth import Truth
 from treadle.core.errors import ProjectError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.ASCII)
@@ -49,6 +50,7 @@ class Project:
         self.models: dict[str, m.Model] = {}
         self.serves: dict[str, ops.Serve] = {}
         self.watches: dict[str, ops.Watch] = {}
+        self.truths: dict[str, Truth] = {}
         self.schedules: dict[str, sched.Schedule] = {}
         self.pipelines: dict[str, p.Pipeline] = {}
 
@@ -291,6 +293,19 @@ class Project:
         limit, sample = ops.share(skew_limit), int(skew_sample)
         declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample)
         return _add(self.watches, model.name, declared, "watch of model", place)
+
+    def truth(
+        self, model: m.Model, *, window: str | timedelta = "7d", restate_for: str | timedelta = "60d",
+        per_source: Mapping[str, str | float] | None = None, review: str | float = 0.0,
+    ) -> Truth:  # fmt: skip
+        """Declare how the truth of a model's predictions is settled, if not by the defaults. See `Truth`."""
+        place = here()
+        self._own(model, place)
+        if length(window) < timedelta(minutes=1):
+            raise ProjectError(f"window={window!r} is less than a minute.", where=place, hint="For example '7d'.")
+        limits = {source: ops.share(part) for source, part in (per_source or {}).items()}
+        declared = Truth(model, length(window), length(restate_for), limits, ops.share(review), place)
+        return _add(self.truths, model.name, declared, "truth of model", place)
 
     def pipeline(self, function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = "") -> Any:
         """Declare a pipeline: `@project.pipeline` above a function that calls steps. Its parameters are those of a run, with their defaults."""
