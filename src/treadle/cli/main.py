@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("treadle.cli.serving:predict", "Ask for a prediction."),
     "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
     "watch": ("treadle.cli.loop:watch", "Look at drift and quality now, and raise alarms."),
+    "drift": ("treadle.cli.drift:drift", "Compare two tables, windows or versions: what moved, and what is broken."),
+    "alarms": ("treadle.cli.alarms:alarms", "List the alarms, show one, acknowledge, snooze or resolve it."),
     "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),
     "graph": ("treadle.cli.graph:graph", "Write a page of a run's graph with times, or of what a run would do."),
     "why": ("treadle.cli.look:why", "Tell the whole story of one prediction."),

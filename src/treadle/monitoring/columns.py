@@ -141,7 +141,7 @@ def _counted(sketch: CategorySketch, values: pl.Series) -> Iterable[tuple[Any, i
     counted = values.value_counts(name="n")
     if counted.height > 2 * CAP:
         counted = counted.sort("n", "v", descending=[True, False], nulls_last=False)
-        rest = counted.slice(2 * CAP).filter(pl.col("v").is_not_null())["n"].sum()
+        rest = int(counted.slice(2 * CAP).filter(pl.col("v").is_not_null())["n"].sum())
         sketch.count += rest
         sketch.other += rest
         missing = counted.slice(2 * CAP).filter(pl.col("v").is_null())

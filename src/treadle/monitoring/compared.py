@@ -55,7 +55,9 @@ class DriftReport:
         }  # fmt: skip
 
 
-def report(reference: Side, now: Side, days: Mapping[str, Mapping[str, float]] | None = None, together: domain_classifier.Told | None = None) -> DriftReport:
+def report(
+    reference: Side, now: Side, days: Mapping[str, Mapping[str, float]] | None = None, together: domain_classifier.Told | None = None
+) -> DriftReport:
     """Compare two sides. Raises DataError where one has no rows or they share no column."""
     for side in (reference, now):
         if not side.rows:
@@ -76,7 +78,8 @@ def by_block(reference: Side, table: Table, column: str, every: str, columns: Se
     Memory is one sketch a column and block.
     """
     table.between(column, None, None)
-    kinds = {c: k for c, t in table.schema.items() if c != column and c in reference.sketches and (columns is None or c in columns) and (k := kind_of(t))}
+    wanted = {c for c in reference.sketches if c != column and (columns is None or c in columns)}
+    kinds = {c: k for c, t in table.schema.items() if c in wanted and (k := kind_of(t))}
     moment = pl.col(column) if table.schema[column].is_temporal() else pl.col(column).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
     found: dict[str, dict[str, Sketch]] = {}
     for batch in batches(table, [column, *kinds]):

@@ -25,6 +25,7 @@ from treadle.monitoring.thresholds import LIMITS, MOVED
 
 Verdict = Literal["broken", "moved", "shifted", "alike", "unlike"]
 ORDER: tuple[Verdict, ...] = ("broken", "moved", "shifted", "unlike", "alike")
+_PLURAL = {"number": "numbers", "category": "categories"}
 SHIFTED = 0.1
 LEAST = 100  # rows of either side
 _OWN = 0.5  # share of rows with a value beyond the tracked ones, above which a column is taken for an identifier
@@ -68,7 +69,7 @@ def _column(name: str, before: Sketch | None, after: Sketch | None, limits: Mapp
     missing = (_share(before.missing, before.count), _share(after.missing, after.count))
     if type(before) is not type(after):
         empty = not before.present or not after.present
-        words = f"{name!r} held {_kind(before)}s and now holds {_kind(after)}s."
+        words = f"{name!r} held {_PLURAL[_kind(before)]} and now holds {_PLURAL[_kind(after)]}."
         if empty:
             words = f"{name!r} is empty on one side, so it cannot be compared."
         return ColumnDrift(name, "broken", words, _kind(after), rows, missing, broken={"type": 1.0})
@@ -77,7 +78,8 @@ def _column(name: str, before: Sketch | None, after: Sketch | None, limits: Mapp
         words = f"{name!r} has {min(rows):,} rows on one side; {LEAST} are needed to compare."
         return ColumnDrift(name, "unlike", words, _kind(after), rows, missing, summary=summary)
     if isinstance(before, CategorySketch) and before.other > _OWN * before.present:
-        return ColumnDrift(name, "unlike", f"{name!r} has a value of its own in most rows, so there is nothing to compare.", "identifier", rows, missing)
+        words = f"{name!r} has a value of its own in most rows, so there is nothing to compare."
+        return ColumnDrift(name, "unlike", words, "identifier", rows, missing)
     stability = psi.score(before, after)
     sizes = {"psi": stability.value, "jensen_shannon": jensen_shannon.score(before, after)}
     broken: dict[str, float] = {}

@@ -81,7 +81,7 @@ class NumberSketch:
             self._moments(before, len(known), mean, float(np.square(apart, out=apart).sum()))  # not apart @ apart: BLAS would start threads
             lowest, highest = float(known.min()), float(known.max())
             self.minimum, self.maximum = min(self.minimum, lowest), max(self.maximum, highest)
-            fits = -_LARGEST <= lowest and highest <= _LARGEST
+            fits = max(-lowest, highest) <= _LARGEST
             ordered = (known if fits else np.clip(known, -_LARGEST, _LARGEST)).astype(np.float32)
             ordered.sort()
             self._add(_spread(ordered))
@@ -215,7 +215,8 @@ class CategorySketch:
 
     def to_bytes(self) -> bytes:
         short = self.merge(CategorySketch())
-        return _CATEGORY + json.dumps([short.count, short.missing, short.other, short.counts], ensure_ascii=False).encode("utf-8", "surrogatepass")
+        counts = dict(sorted(short.counts.items()))  # in one order, however the rows came
+        return _CATEGORY + json.dumps([short.count, short.missing, short.other, counts], ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     def _trim(self, limit: int) -> None:
         if len(self.counts) <= limit:

@@ -58,7 +58,9 @@ def score(reference: pl.DataFrame, now: pl.DataFrame, *, blocks: tuple[np.ndarra
         test = fold == k
         if not test.any() or len(np.unique(y[~test])) < 2:
             continue
-        model = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, categorical_features=categorical, random_state=seed, early_stopping=False)
+        model = HistGradientBoostingClassifier(
+            max_iter=50, max_leaf_nodes=15, categorical_features=categorical, random_state=seed, early_stopping=False
+        )
         model.fit(x[~test], y[~test])
         held[test] = model.predict_proba(x[test])[:, 1]
         for j in range(x.shape[1]):

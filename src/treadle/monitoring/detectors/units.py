@@ -6,8 +6,8 @@ Each known formula is put on the quantiles of the reference, and what it gives i
 
     fit = mean over ranks of | now - (a * reference + b) | / spread of (a * reference + b)
 
-A formula is named when the distributions lie apart as they are (KS above `APART`) and agree after it (fit below `FITS`), and when no other formula,
-with another factor, fits within twice of it. After Breck et al. (2019), "Data Validation for Machine Learning", who name it among the commonest silent
+The best formula is named when the distributions lie apart as they are (KS above `APART`), agree after it (fit below `FITS`) and have the spread that
+it gives. After Breck et al. (2019), "Data Validation for Machine Learning", who name it among the commonest silent
 faults; the table of formulas is that of the SI brochure and everyday units.
 
 Unit of independence: the block: a feed changes its unit for all rows at once.
@@ -37,6 +37,11 @@ class Change:
     fit: float
 
 
+def _back(name: str) -> str:
+    before, _, after = name.partition(" to ")
+    return f"{after.partition(' (')[0]} to {before}"
+
+
 _PAIRS = [
     ("miles to kilometres", 1.609344), ("feet to metres", 0.3048), ("inches to centimetres", 2.54), ("pounds to kilograms", 0.45359237),
     ("seconds to minutes", 1 / 60), ("hours to days", 1 / 24), ("seconds to hours", 1 / 3600), ("knots to metres a second", 0.514444),
@@ -45,7 +50,7 @@ _PAIRS = [
 ]  # fmt: skip
 FORMULAS: list[tuple[str, float, float]] = [
     *((name, factor, 0.0) for name, factor in _PAIRS),
-    *((_back, 1 / factor, 0.0) for name, factor in _PAIRS for _back in [f"{name.partition(' to ')[2].partition(' (')[0]} to {name.partition(' to ')[0]}"]),
+    *((_back(name), 1 / factor, 0.0) for name, factor in _PAIRS),
     ("Fahrenheit to Celsius", 5 / 9, -160 / 9), ("Celsius to Fahrenheit", 9 / 5, 32.0), ("Celsius to kelvin", 1.0, 273.15),
     ("kelvin to Celsius", 1.0, -273.15), ("Fahrenheit to kelvin", 5 / 9, 273.15 - 160 / 9), ("a change of sign", -1.0, 0.0),
 ]  # fmt: skip

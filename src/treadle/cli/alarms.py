@@ -1,0 +1,1 @@
+"""`treadle alarms`: list, show, ack, snooze, resolve."""
