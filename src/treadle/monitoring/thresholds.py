@@ -26,6 +26,7 @@ import numpy as np
 
 from treadle.core.declare.operations import Rate
 from treadle.monitoring.blocks import PREDICTION, BlockStats
+from treadle.monitoring.bootstrap import draw
 from treadle.monitoring.detectors import psi, quality
 from treadle.monitoring.detectors.cusum import SLACK, peaks
 from treadle.monitoring.sketches import Sketch, rolling
@@ -190,7 +191,7 @@ def _paths(values: np.ndarray, length: int, rng: np.random.Generator) -> np.ndar
     if n < FEW or float(np.std(values)) == 0.0:
         reference, path = rng.standard_normal((PATHS, n)), rng.standard_normal((PATHS, length))
     else:
-        reference, path = rng.choice(values, (PATHS, n)), rng.choice(values, (PATHS, length))
+        reference, path = draw(values, PATHS, n, rng), draw(values, PATHS, length, rng)
     spread = reference.std(axis=1, ddof=1, keepdims=True)
     usual = float(np.median(spread))
     return np.asarray((path - reference.mean(axis=1, keepdims=True)) / np.maximum(spread, 0.1 * usual))
