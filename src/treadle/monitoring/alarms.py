@@ -15,7 +15,7 @@ from treadle.core.clock import Clock, iso
 from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, TreadleError
 from treadle.core.records import Link, Record, Ref
-from treadle.monitoring.judge import Finding
+from treadle.monitoring.findings import Finding
 from treadle.monitoring.watch import day
 from treadle.ports.ledger import Ledger
 from treadle.ports.notifier import Message, Notifier

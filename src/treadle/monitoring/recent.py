@@ -42,6 +42,9 @@ class Recent:
         return [i for i, s in enumerate(self.starts) if 0 < start - s <= WEEKS * week and (start - s) % week == 0]
 
 
+NOTHING = Recent()
+
+
 def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch, least: int) -> float | None:
     """How far a number jumped, in spreads of the blocks before it; None where that cannot be said, or the effect is small."""
     usual = reference.get(name)
@@ -60,8 +63,20 @@ def unit(name: str, before: Sequence[Columns], now: Sketch, least: int) -> Chang
     days = [s for block in before[-jump.BEFORE :] if isinstance(s := block.get(name), NumberSketch) and s.present >= least]
     if not isinstance(now, NumberSketch) or now.present < least or len(days) < jump.LEAST:
         return None
+    if not _moved(days, now):
+        return None
     together = merged(days)
     return units.score(together, now) if isinstance(together, NumberSketch) else None
+
+
+def _moved(days: Sequence[NumberSketch], now: NumberSketch) -> bool:
+    """Whether mean or spread differ so much that a formula may lie between: merging the days would cost a hundred times this look."""
+    rows = sum(d.present for d in days)
+    mean = sum(d.mean * d.present for d in days) / rows
+    spread = (sum(d.m2 + d.present * (d.mean - mean) ** 2 for d in days) / rows) ** 0.5
+    if not spread > 0 or not now.sd > 0:
+        return False
+    return abs(now.mean - mean) > 0.5 * spread or not 0.7 < now.sd / spread < 1.4
 
 
 def seasonal(name: str, now: Sketch, recent: Recent, start: int, every: int) -> float | None:

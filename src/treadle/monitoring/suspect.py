@@ -52,7 +52,8 @@ def suspect(kind: str, metric: str, others: Iterable[str], seasonal: float | Non
     moved, worse = bool(together & set(_MOVED)), sorted(together & set(_WORSE))
     if kind in _MOVED and not worse:
         if seasonal is not None and seasonal < LIKE:
-            return Suspicion(SEASON, (f"against the same weekday of the last four weeks the index is {seasonal:.2f}", "no outcome is worse than expected"))
+            near = f"against the same weekday of the last four weeks the index is {seasonal:.2f}"
+            return Suspicion(SEASON, (near, "no outcome is worse than expected"))
         evidence = [f"{named or 'the answers'} moved", "outcomes so far are as the model expects them"]
         if seasonal is not None:
             evidence.append(f"against the same weekday of the last four weeks the index is {seasonal:.2f}: it is new")

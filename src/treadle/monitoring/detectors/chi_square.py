@@ -3,9 +3,9 @@
     chi2 = sum over bins and both samples of (rows - expected)^2 / expected,    V = sqrt( chi2 / (n + m) )
 
 Sources: Pearson (1900); Cramér (1946), "Mathematical Methods of Statistics". V lies between 0 and 1 whatever the number of rows (0.1 small, 0.3
-middling, 0.5 large: Cohen 1988), where the p-value of chi2 calls any difference significant once there are enough rows. As chi2 of unchanged data is about its
-degrees of freedom, those are taken off first (Bergsma 2013). With samples of unequal size V can reach at most 2 sqrt(n m) / (n + m), by which it is
-divided.
+middling, 0.5 large: Cohen 1988), where the p-value of chi2 calls any difference significant once there are enough rows. As chi2 of unchanged data is
+about its degrees of freedom, those are taken off first (Bergsma 2013). With samples of unequal size V can reach at most 2 sqrt(n m) / (n + m), by
+which it is divided.
 
 Unit of independence: the row, in the correction only.
 """

@@ -3,8 +3,8 @@
     W = integral over ranks r from 0 to 1 of | F^-1(r) - G^-1(r) |,    divided by the reference's standard deviation
 
 Source: Vallender (1974), "Calculation of the Wasserstein Distance between Probability Distributions on the Line". Divided by the standard deviation
-it is an effect size: 0.1 is a shift of a tenth of the usual spread. It is evaluated at 400 ranks of either sketch, so single extreme values beyond the
-outermost ranks take no part. Where the reference has no spread, it is not divided.
+it is an effect size: 0.1 is a shift of a tenth of the usual spread. It is evaluated at 400 ranks of either sketch, so single extreme values beyond
+the outermost ranks take no part. Where the reference has no spread, it is not divided.
 
 Unit of independence: none assumed; it is a distance.
 """
