@@ -42,7 +42,9 @@ def sudden(
         if change is not None:
             changes[name] = change
             now.add(f"unit:{name}")
-        elif value is not None and value > level * (CLEARED if f"jump:{name}" in opened else 1.0):
+        elif value is None:  # it cannot be said, so what was so is still taken to be so
+            now |= {kind for kind in (f"unit:{name}", f"jump:{name}") if kind in opened}
+        elif value > level * (CLEARED if f"jump:{name}" in opened else 1.0):
             jumps.append((name, value, level))
             now.add(f"jump:{name}")
     if changes and not all(f"unit:{name}" in opened for name in changes):
