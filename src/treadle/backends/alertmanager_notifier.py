@@ -16,6 +16,7 @@ from datetime import timedelta
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from treadle.backends.webhook_notifier import NoRedirect
 from treadle.core.clock import SystemClock, iso
 from treadle.core.errors import Unavailable, UsageError
 from treadle.ports.notifier import Message
@@ -35,6 +36,7 @@ class AlertmanagerNotifier:
         self._url = url.rstrip("/") + "/api/v2/alerts"
         self._shown = f"{parts.scheme}://{parts.hostname}"
         self._timeout = timeout
+        self._opener = urllib.request.build_opener(NoRedirect)
 
     def send(self, message: Message) -> None:
         now = SystemClock().now()
@@ -48,7 +50,7 @@ class AlertmanagerNotifier:
         body = json.dumps([alert]).encode()
         asked = urllib.request.Request(self._url, data=body, headers={"Content-Type": "application/json"}, method="POST")
         try:
-            with urllib.request.urlopen(asked, timeout=self._timeout):
+            with self._opener.open(asked, timeout=self._timeout):
                 pass
         except urllib.error.HTTPError as error:
             error.close()
