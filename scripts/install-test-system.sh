@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages the tests need, if they are missing, and says which: Chromium, for the tests that open pages, and PostgreSQL, MariaDB
-# and Redis, for the tests of what a team uses. Those start servers of their own, on free ports, with their data in temporary folders; the server that
-# Debian may set up with the package is not touched. Azurite, an Azure Blob store written in JavaScript, goes into the virtual environment.
+# and Redis, for the tests of what a team uses, and Prometheus's Alertmanager, which gets alarms. Those start servers of their own, on free ports,
+# with their data in temporary folders; the server that Debian may set up with the package is not touched. Azurite, an Azure Blob store written in
+# JavaScript, goes into the virtual environment.
 set -eu
 WANTED=""
 if ! command -v chromium >/dev/null 2>&1; then
@@ -18,6 +19,9 @@ if ! command -v redis-server >/dev/null 2>&1; then
 fi
 if ! command -v npm >/dev/null 2>&1; then
     WANTED="$WANTED nodejs npm"
+fi
+if ! command -v prometheus-alertmanager >/dev/null 2>&1; then
+    WANTED="$WANTED prometheus-alertmanager"
 fi
 install_azurite() {
     if [ -d .venv ] && [ ! -d .venv/azurite/node_modules/azurite ]; then

@@ -69,10 +69,17 @@ CATALOG: dict[str, dict[str, str]] = {
         "file": "treadle.backends.file_notifier:FileNotifier",
         "webhook+http": "treadle.backends.webhook_notifier:WebhookNotifier",
         "webhook+https": "treadle.backends.webhook_notifier:WebhookNotifier",
+        "console": "treadle.backends.console_notifier:ConsoleNotifier",
+        "log": "treadle.backends.log_notifier:LogNotifier",
+        "smtp": "treadle.backends.email_notifier:EmailNotifier",
+        "smtps": "treadle.backends.email_notifier:EmailNotifier",
+        "apprise": "treadle.backends.apprise_notifier:AppriseNotifier",
+        "alertmanager+http": "treadle.backends.alertmanager_notifier:AlertmanagerNotifier",
+        "alertmanager+https": "treadle.backends.alertmanager_notifier:AlertmanagerNotifier",
     },
 }
 
-_WHOLE = ("postgresql", "postgres", "redis", "rediss", "s3")
+_WHOLE = ("postgresql", "postgres", "redis", "rediss", "s3", "apprise")
 
 
 def open_source(source: Source, folder: Path) -> Any:

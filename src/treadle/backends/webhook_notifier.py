@@ -24,7 +24,7 @@ class WebhookNotifier:
         self._url = url
         self._shown = f"{parts.scheme}://{parts.hostname}"  # the rest of a webhook's address is often its secret
         self._timeout = timeout
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(NoRedirect)
 
     def send(self, message: Message) -> None:
         body = json.dumps(asdict(message)).encode()
@@ -42,7 +42,7 @@ class WebhookNotifier:
             raise Unavailable(f"The webhook at {self._shown} does not answer ({reason}).", hint="The message is kept and sent again.") from None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirected POST would become a GET without the message, and a 200 to that would be believed."""
 
     def redirect_request(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> None:

@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reactions": ("treadle.cli.reactions:reactions", "Say what evidence may do, what was done about which cause; answer for a person."),
     "truth": ("treadle.cli.truth:truth", "Quality by window and version once outcomes have come, and what is to be expected until then."),
     "review": ("treadle.cli.truth:review", "List the sampled predictions that wait for a person, or say the truth of one."),
+    "drift": ("treadle.cli.drift:drift", "Compare two tables, windows or versions: what moved, and what is broken."),
+    "alarms": ("treadle.cli.alarms:alarms", "List the alarms, show one, acknowledge, snooze or resolve it."),
     "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),
     "graph": ("treadle.cli.graph:graph", "Write a page of a run's graph with times, or of what a run would do."),
     "why": ("treadle.cli.look:why", "Tell the whole story of one prediction."),

@@ -8,18 +8,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from treadle.assemble import Workspace, open_workspace
 from treadle.core.canonical import plain
 from treadle.core.errors import UsageError
-from treadle.pipelines.run import Progress
+
+if TYPE_CHECKING:  # what only compares two files opens no workspace
+    from treadle.assemble import Workspace
+    from treadle.pipelines.run import Progress
 
 
 def workspace(ctx: click.Context, watch: Callable[[Progress], None] | None = None) -> Workspace:
     """The workspace of the folder the command was given."""
+    from treadle.assemble import open_workspace
+
     return open_workspace(ctx.obj["folder"], watch=watch)
 
 

@@ -1,5 +1,8 @@
 """Alarms: one cause, one alarm. A finding of a kind that is already open for the same version joins it; only a new one is an event.
 
+Findings of one block have one cause until shown otherwise: their alarms are of one group, and people are told of the group once. What went away and
+comes back within `COOLDOWN` opens its alarm again instead of raising another. Each alarm asks three addressees for their part (`FEEDBACK`).
+
 An alarm is about a version of a model, or about a data set whose contract is broken: then it goes to the data set's owner, and is resolved by the
 first take that keeps the promise again. Or it is about a view whose online values are too old: it goes to the view's owner, until they are fresh.
 """
@@ -8,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from treadle.core.canonical import digest, plain
-from treadle.core.clock import Clock, iso
+from treadle.core.clock import Clock, SystemClock, iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, TreadleError
 from treadle.core.records import Link, Record, Ref
-from treadle.monitoring.judge import Finding
+from treadle.monitoring.findings import Finding
 from treadle.monitoring.watch import day
 from treadle.ports.ledger import Ledger
 from treadle.ports.notifier import Message, Notifier
@@ -23,10 +27,26 @@ from treadle.ports.notifier import Message, Notifier
 KIND = "alarm"
 PROMISES = {"at_most": "contract", "fresh": "freshness", "volume": "volume", "like": "distribution", "schema": "schema"}
 STALE = "stale"  # online values of a view are older than they may be
+# What a watch's state calls what it found open, to the kind of alarm that ends when it is not so any more.
+PASSING = {
+    "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume",
+    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit"), "data_quality"),
+}  # fmt: skip
+_WATCHED = "watch_state"  # of watch.py
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
 _FRESHNESS = "online_freshness"  # of materialise.py
+FEEDBACK = "feedback"
+COOLDOWN = timedelta(days=3)
 _REMEMBERED = 50
-SEVERITY = {"skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium"}
+SEVERITY = {
+    "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium", "volume": "medium",
+    "fairness": "high", "attribution": "medium", "outliers": "medium", "service": "high", "staleness": "medium",
+}  # fmt: skip
+ASKED = {
+    "experimentation": "whether the features and the model still fit, and what a next one should learn",
+    "data engineering": "whether the rows are right: sources, units, joins, late or missing files",
+    "scheduler": "whether to retrain, on which rows and when, as the policy says",
+}
 
 
 def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, clock: Clock) -> Record | None:
@@ -37,20 +57,35 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     id = f"alarm-{digest([model, version, finding.kind, finding.window_end])[:12]}"
     if ledger.get(KIND, id) is not None:
         return None
+    end = iso(day(finding.window_end))
     told = {**plain(finding), "at": iso(clock.now())}
-    for record in ledger.find(KIND, {"model": model, "version": version, "kind": finding.kind, "status": "open"}):
-        ledger.put(KIND, record.id, {**record.body, "again": [*record["again"], told]}, expect=record.version)
-        return None
-    body: dict[str, Any] = {
-        "model": model, "version": version, "kind": finding.kind, "severity": SEVERITY[finding.kind], "status": "open", "told": False, "again": [],
+    earlier = ledger.find(KIND, {"model": model, "version": version, "kind": finding.kind})
+    for record in earlier:
+        back = bool(record.get("gone")) and record["status"] == "resolved" and day(finding.window_end) - parse_time(record["gone"]) <= COOLDOWN
+        if record["status"] == "open" or back:
+            body = {**record.body, "again": [*record["again"], told][-_REMEMBERED:], "times": record.get("times", 1) + 1}
+            if back:
+                body |= {"status": "open", "resolution": "", "gone": "", "over": True}
+                for asked in ledger.find(FEEDBACK, {"alarm": record.id}):
+                    ledger.put(FEEDBACK, asked.id, {**asked.body, "status": "open", "answer": ""}, expect=asked.version)
+            ledger.put(KIND, record.id, body, expect=record.version)
+            return None
+    group = next((a["group"] for a in open_alarms(model, ledger) if a.get("group") and a["window"][1] == end and a["version"] == version), id)
+    body = {
+        "model": model, "version": version, "kind": finding.kind, "severity": finding.severity or SEVERITY[finding.kind], "status": "open",
+        "told": False, "again": [], "times": 1, "group": group, "gone": "", "acknowledged": None, "snoozed": "", "sent": {},
+        "slices": [list(s) for s in finding.slices], "suspected": finding.suspected, "evidence": list(finding.evidence),
         "raised": iso(clock.now()), "reaction": "", "resolution": "", "metric": finding.metric, "value": finding.value,
         "threshold": finding.threshold,
-        "window": [iso(day(finding.window_start)), iso(day(finding.window_end))], "features": [list(f) for f in finding.features],
-        "sentence": finding.sentence, "for": ["experimentation", "data engineering", "scheduler"],
+        "window": [iso(day(finding.window_start)), end], "features": [list(f) for f in finding.features],
+        "sentence": finding.sentence, "for": list(ASKED),
     }  # fmt: skip
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "about", Ref("model_version", f"{model}.v{version}")))
+        for addressee, asked in ASKED.items():
+            feedback = {"alarm": id, "for": addressee, "asked": asked, "model": model, "status": "open", "at": body["raised"], "answer": ""}
+            ledger.put(FEEDBACK, f"{id}-{addressee.replace(' ', '-')}", feedback, expect=0)
         _raised(record, ledger)
     return record
 
@@ -83,6 +118,8 @@ def concerns(record: Record, model: Model) -> bool:
 def about_data(ledger: Ledger, clock: Clock) -> list[Record]:
     """Bring the alarms about data sets and views to what is recorded of contracts and freshness; returns the newly raised ones.
 
+    Alarms of watched models whose finding went away are resolved too.
+
     It looks at how things stand, not at what happened, so that it can be done by anyone, at any time, and again.
     """
     raised: list[Record] = []
@@ -92,6 +129,7 @@ def about_data(ledger: Ledger, clock: Clock) -> list[Record]:
     for state in ledger.find(_FRESHNESS):
         with suppress(Conflict):
             raised += _of_view(state, ledger, clock)
+    gone(ledger, clock)
     return raised
 
 
@@ -163,24 +201,101 @@ def about(record: Record) -> str:
 def resolve(record: Record, resolution: str, ledger: Ledger, clock: Clock, *, actor: str = "treadle") -> Record:
     """Close an alarm, saying why."""
     with ledger.transaction():
-        closed = ledger.put(
-            KIND, record.id, {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now())}, expect=record.version
-        )
+        body = {**record.body, "status": "resolved", "resolution": resolution, "resolved": iso(clock.now()), "over": not record["told"]}
+        closed = ledger.put(KIND, record.id, body, expect=record.version)
+        for feedback in ledger.find(FEEDBACK, {"alarm": record.id, "status": "open"}):
+            ledger.put(FEEDBACK, feedback.id, {**feedback.body, "status": "closed", "answer": resolution}, expect=feedback.version)
         ledger.append("alarm.resolved", Ref(KIND, record.id), {"kind": record["kind"]}, actor=actor)
     return closed
 
 
-def deliver(ledger: Ledger, notifiers: Sequence[Notifier]) -> int:
-    """Tell people of alarms they were not told of; what cannot be sent now is sent next time. Returns how many were told."""
+def gone(ledger: Ledger, clock: Clock) -> list[Record]:
+    """Resolve the alarms of watched models whose finding the last judged block shows no more; returns them.
+
+    Only of kinds that come and go by themselves: outcomes that became worse wait for an answer.
+    """
+    closed = []
+    for state in ledger.find(_WATCHED):
+        shown = {PASSING.get(name.split(":", 1)[0], "") for name in state["state"]["open"]}
+        for alarm in open_alarms(state.id, ledger):
+            if alarm["version"] == state["version"] and alarm["kind"] in PASSING.values() and alarm["kind"] not in shown and not alarm["reaction"]:
+                until = day(int(state["next"]))
+                with suppress(Conflict):
+                    marked = ledger.put(KIND, alarm.id, {**alarm.body, "gone": iso(until)}, expect=alarm.version)
+                    closed.append(resolve(marked, f"the block to {until:%Y-%m-%d %H:%M} shows it no more", ledger, clock))
+    return closed
+
+
+def deliver(ledger: Ledger, notifiers: Sequence[Notifier], clock: Clock | None = None) -> int:
+    """Tell people of alarms they were not told of; what cannot be sent now is sent next time. Returns how many messages were handed over whole.
+
+    Each receiver is told of a group once, however often another one fails. Those that forget (`repeats`) are told of open alarms again, and of ends.
+    """
+    now = iso((clock or SystemClock()).now())
     told = 0
-    for record in ledger.find(KIND, {"told": False}):
-        message = Message(record.id, f"{about(record)}: {record['kind']}", record["sentence"], record["severity"])
-        try:
-            for notifier in notifiers:
-                notifier.send(message)
-        except TreadleError as error:
-            ledger.append("alarm.not_sent", Ref(KIND, record.id), {"error": str(error)})
+    waiting = [r for r in ledger.find(KIND, {"told": False}) if not r.get("snoozed") or r["snoozed"] <= now]
+    for record in waiting:
+        group = record.get("group", "")
+        leader = ledger.get(KIND, group) if group and group != record.id else None
+        if leader is not None and leader["told"] and leader["status"] == "open":  # the group has been told of
+            with suppress(Conflict):
+                ledger.put(KIND, record.id, {**record.body, "told": True}, expect=record.version)
             continue
-        ledger.put(KIND, record.id, {**record.body, "told": True}, expect=record.version)
-        told += 1
+        if leader is not None and leader["status"] == "open":
+            continue  # it is told with its leader
+        members = [a for a in waiting if a.get("group") == record.id and a.id != record.id]
+        told += _send(record, members, "firing", ledger, [n for n in notifiers if not repeats(n)])
+    forgetful = [n for n in notifiers if repeats(n)]
+    if forgetful:
+        for record in ledger.find(KIND, {"status": "open"}):
+            if not record.get("snoozed") or record["snoozed"] <= now:
+                _hand(record, message_of(record, [], "firing"), forgetful, ledger)
+        for record in ledger.find(KIND, {"over": False}):
+            if not _hand(record, message_of(record, [], "resolved"), forgetful, ledger):
+                with suppress(Conflict):
+                    ledger.put(KIND, record.id, {**record.body, "over": True}, expect=record.version)
     return told
+
+
+def repeats(notifier: Notifier) -> bool:
+    """Whether a receiver forgets what it is not told again."""
+    return bool(getattr(notifier, "repeats", False))
+
+
+def message_of(record: Record, members: Sequence[Record], state: str) -> Message:
+    """What people are told of an alarm and of those in its group."""
+    suspected = f" Suspected: {record['suspected']} ({'; '.join(record['evidence'])})." if record.get("suspected") and record.get("evidence") else ""
+    slices = f" Most of it: {', '.join(f'{name} ({share:.0%})' for name, share in record['slices'][:3])}." if record.get("slices") else ""
+    more = "".join(f" Also {m['kind'].replace('_', ' ')}: {m['sentence']}" for m in members)
+    text = record["sentence"] + slices + suspected + more if state == "firing" else f"{record['sentence']} It is over: {record['resolution']}."
+    return Message(record.id, f"{about(record)}: {record['kind']}", text, record["severity"], "", state, record["raised"])
+
+
+def _send(record: Record, members: Sequence[Record], state: str, ledger: Ledger, notifiers: Sequence[Notifier]) -> int:
+    """Hand a message to the receivers that do not have it; 1 when all have it now."""
+    have: dict[str, str] = dict(record.get("sent") or {})
+    missing = [(key, n) for i, n in enumerate(notifiers) if (key := f"{i}:{type(n).__name__}") not in have]
+    message = message_of(record, members, state)
+    failed = False
+    for key, notifier in missing:
+        if _hand(record, message, [notifier], ledger):
+            failed = True
+        else:
+            have[key] = state
+    with suppress(Conflict):  # somebody acknowledged or resolved it just now: the next look sees to it
+        ledger.put(KIND, record.id, {**record.body, "told": not failed, "sent": {} if not failed else have}, expect=record.version)
+        for member in members if not failed else ():
+            ledger.put(KIND, member.id, {**member.body, "told": True}, expect=member.version)
+    return int(not failed)
+
+
+def _hand(record: Record, message: Message, notifiers: Sequence[Notifier], ledger: Ledger) -> int:
+    """How many receivers did not take a message; each failure is an event."""
+    failed = 0
+    for notifier in notifiers:
+        try:
+            notifier.send(message)
+        except TreadleError as error:
+            failed += 1
+            ledger.append("alarm.not_sent", Ref(KIND, record.id), {"error": str(error)})
+    return failed

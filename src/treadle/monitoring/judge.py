@@ -5,8 +5,10 @@
 | quality | loss in excess of what the model itself expected | its CUSUM passes a threshold calibrated to the tolerated false alarms |
 | calibration | truth minus prediction, per standard deviation | its two-sided CUSUM does |
 | input | PSI of each feature, over the block and over a rolling week | it is above 0.25 AND above what blocks without drift show |
+| input | the mean of each number against the fortnight before (`sudden.py`) | it jumped by more than drift-free blocks do |
 | prediction | PSI of the model's own answers | likewise |
-| data_quality | missing share, one constant value, unseen categories, values out of range | the effect is above a stated limit |
+| data_quality | missing share, one constant value, unseen categories, values out of range, a unit | the effect is above a stated limit |
+| volume | rows against the same weekday of the last four weeks | less than half of them, or more than twice |
 
 An effect decides for inputs, not a p-value: with many rows everything differs. Features with a data-quality finding are not also reported as
 drifted while a week still holds such a block: they are broken, and a model must not be retrained on them. Something found is reported once, and
@@ -17,19 +19,25 @@ Unit of independence: the block.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from treadle.monitoring.blocks import PREDICTION, BlockStats
 from treadle.monitoring.detectors import psi, quality
 from treadle.monitoring.detectors.cusum import CusumState, step
+from treadle.monitoring.findings import Finding as Finding
+from treadle.monitoring.findings import FindingKind, Row, by_loss, by_psi, by_share, found, listed
+from treadle.monitoring.recent import NOTHING, Recent, seasonal
 from treadle.monitoring.sketches import Sketch
+from treadle.monitoring.sudden import sudden, volume_of
+from treadle.monitoring.suspect import suspect
 from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_MATURED, LEAST_WINDOW, LIMITS, MOVED, Chart, Thresholds
 
-FindingKind = Literal["quality", "calibration", "input", "prediction", "data_quality", "skew"]
+EVERY_KIND: tuple[FindingKind, ...] = ("quality", "calibration", "input", "prediction", "data_quality", "volume")
 
+_KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit"], "data_quality"), "jump": "input"}
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
 
@@ -60,23 +68,9 @@ class WatchState:
         return cls(**{**stored, **sums, "open": tuple(stored["open"])})
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it was. The window, in microseconds, is where it shows; `features` are worst first."""
-
-    kind: FindingKind
-    metric: str
-    value: float
-    threshold: float
-    window_start: int
-    window_end: int
-    features: tuple[tuple[str, float], ...]
-    sentence: str
-
-
 def judge_block(
     state: WatchState, block: BlockStats, sketches: Mapping[str, Sketch], reference: Mapping[str, Sketch], thresholds: Thresholds, *,
-    window: Mapping[str, Sketch] | None = None,
+    window: Mapping[str, Sketch] | None = None, recent: Recent = NOTHING, kinds: Collection[str] = EVERY_KIND,
 ) -> tuple[WatchState, list[Finding]]:  # fmt: skip
     """The state after this block, and what is newly found.
 
@@ -85,30 +79,46 @@ def judge_block(
         window: the same over the last `thresholds.week` blocks of this version up to this one, from `sketches.rolling`;
             without it blocks are judged alone.
         reference: the same names at training time; names found on one side only are passed over.
+        recent: the blocks of the last four weeks; without them nothing is compared with the last weeks.
+        kinds: only these are judged.
     """
-    state, found = _outcomes(state, block, thresholds)
+    every = block.end - block.start
+    state, told = _outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
     broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds)
     names = {name.split(":", 1)[1] for name in broken}
+    leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
+    names |= {name.removeprefix("unit:") for name in leapt if name.startswith("unit:")}
     mending = {name: left - 1 for name, left in state.mending.items() if left > 1} | dict.fromkeys(names, thresholds.week)
     state = replace(state, mending=mending, blocks=state.blocks + 1)
     moved, drift = _drift(state, names, block, sketches, window or {}, reference, thresholds)
-    return replace(state, open=tuple(sorted(broken | moved))), found + data + drift
+    few, rows = volume_of(state.open, block, recent)
+    state = replace(state, open=tuple(sorted(broken | leapt | moved | few)))
+    together = {*(_KIND_OF.get(o.split(":", 1)[0], o.split(":", 1)[0]) for o in state.open), *(f.kind for f in told)}
+    explained = []
+    for finding in [*told, *data, *jumps, *drift, *rows]:
+        if finding.kind in kinds:
+            worst = finding.features[0][0] if finding.features else ""
+            like = seasonal(worst, sketches[worst], recent, block.start, every) if worst in sketches else None
+            about = suspect(finding.kind, finding.metric, together & set(kinds), like, [name for name, _ in finding.features])
+            explained.append(replace(finding, suspected=about.kind, evidence=about.evidence))
+    return state, explained
 
 
 def _outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds) -> tuple[WatchState, list[Finding]]:
     """Quality and calibration: one step of each CUSUM. One that alarmed starts again at 0."""
     if block.matured < LEAST_MATURED or block.loss is None or block.excess is None or block.gap is None:
         return state, []
-    found: list[Finding] = []
+    told: list[Finding] = []
     chart = thresholds.quality
     if chart is not None and _fits(chart, block):
         sums = step(state.quality, chart.z(block.excess, block.excess_variance or 0.0, block.matured))
         since = state.worse_since if state.quality.high > 0 else block.start
         if sums.high > chart.threshold:
             usual = f"{chart.mean:.3f} is usual" if block.expected_loss is None else f"the model itself expected {block.expected_loss:.3f}"
-            found.append(_finding(
-                "quality", "excess_loss", sums.high, chart.threshold, since, block,
+            told.append(found(
+                "quality", "excess_loss", sums.high, chart.threshold, since, block.end,
                 f"Since {_day(since)} predictions are worse than chance explains: in the last block the loss was {block.loss:.3f} where {usual}.",
+                severity=by_loss(block.loss, chart.mean if block.expected_loss is None else block.expected_loss),
             ))  # fmt: skip
             sums = replace(sums, high=0.0)
         state = replace(state, quality=sums, worse_since=since)
@@ -120,14 +130,22 @@ def _outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds) -> t
         below = state.below_since if before.low > 0 else block.start
         for value, since, word in ((sums.high, above, "above"), (sums.low, below, "below")):
             if value > chart.threshold:
-                found.append(_finding(
-                    "calibration", "calibration", value, chart.threshold, since, block,
+                told.append(found(
+                    "calibration", "calibration", value, chart.threshold, since, block.end,
                     f"Since {_day(since)} the truth lies {word} the predictions: by {block.gap:+.3g} on average in the last block, "
-                    f"where {chart.mean:+.2g} is usual.",
+                    f"where {chart.mean:+.2g} is usual.", severity=_by_gap(block, chart),
                 ))  # fmt: skip
         sums = replace(sums, high=0.0, low=0.0) if max(sums.high, sums.low) > chart.threshold else sums
         state = replace(state, calibration=sums, above_since=above, below_since=below)
-    return state, found
+    return state, told
+
+
+def _by_gap(block: BlockStats, chart: Chart) -> str:
+    """Severity of a gap between truth and prediction: for classes in points of probability, for numbers in standard deviations of a row."""
+    apart = abs((block.gap or 0.0) - chart.mean)
+    if block.expected_loss is None:
+        apart = 0.2 * apart / chart.row_variance**0.5 if chart.row_variance else 0.0
+    return "high" if apart >= 0.1 else "medium" if apart >= 0.04 else "low"
 
 
 def _fits(chart: Chart, block: BlockStats) -> bool:
@@ -140,7 +158,7 @@ def _data_quality(
     reference: Mapping[str, Sketch], thresholds: Thresholds,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
     ongoing = set(opened)
-    now: dict[str, list[tuple[str, float, float]]] = {}
+    now: dict[str, list[Row]] = {}
     for name in _shared(reference, wide):
         if name.startswith(PREDICTION):
             continue
@@ -153,21 +171,22 @@ def _data_quality(
                 now.setdefault(metric, []).append((name, value, limit))
         if measured.constant and name not in (thresholds.usually_constant or ()):
             now.setdefault("constant", []).append((name, 1.0, 0.0))
-    found = []
+    told = []
     for metric, rows in now.items():
         if all(f"{metric}:{name}" in ongoing for name, _, _ in rows):
             continue
         worst = sorted(rows, key=lambda row: -row[1])
         start = block.start if block.rows >= LEAST_BLOCK else _week_start(block, thresholds)
-        found.append(_finding("data_quality", metric, worst[0][1], worst[0][2], start, block, _broken(metric, worst), worst))
-    return {f"{metric}:{name}" for metric, rows in now.items() for name, _, _ in rows}, found
+        sentence = _broken(metric, worst)
+        told.append(found("data_quality", metric, worst[0][1], worst[0][2], start, block.end, sentence, worst, by_share(worst[0][1])))
+    return {f"{metric}:{name}" for metric, rows in now.items() for name, _, _ in rows}, told
 
 
 def _drift(
     state: WatchState, broken: set[str], block: BlockStats, sketches: Mapping[str, Sketch], week: Mapping[str, Sketch],
     reference: Mapping[str, Sketch], thresholds: Thresholds,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
-    now: dict[FindingKind, list[tuple[str, float, float]]] = {"input": [], "prediction": []}
+    now: dict[FindingKind, list[Row]] = {"input": [], "prediction": []}
     looks: list[tuple[str, Sketch, float]] = []
     for name in _shared(reference, sketches):
         if name in thresholds.block_levels and name not in broken and sketches[name].count >= LEAST_BLOCK:
@@ -175,7 +194,7 @@ def _drift(
     for name in _shared(reference, week):
         if state.blocks >= thresholds.week and name not in state.mending and week[name].count >= LEAST_WINDOW:
             looks.append((name, week[name], thresholds.week_levels.get(name, MOVED)))
-    worst: dict[str, tuple[str, float, float]] = {}
+    worst: dict[str, Row] = {}
     for name, sketch, level in looks:
         kind: FindingKind = "prediction" if name.startswith(PREDICTION) else "input"
         value = psi.score(reference[name], sketch).value
@@ -185,17 +204,18 @@ def _drift(
             worst[name] = (name, value, level)
     for name, row in worst.items():
         now["prediction" if name.startswith(PREDICTION) else "input"].append(row)
-    found = []
+    told = []
     for kind, rows in now.items():
         if all(f"{kind}:{name}" in state.open for name, _, _ in rows):
             continue
         rows.sort(key=lambda row: -row[1] / row[2])
-        what = "the model's own answers have" if kind == "prediction" else f"{_list(rows)} {'have' if len(rows) > 1 else 'has'}"
-        found.append(_finding(
-            kind, "psi", rows[0][1], rows[0][2], _week_start(block, thresholds) if week else block.start, block,
+        what = "the model's own answers have" if kind == "prediction" else f"{listed(rows)} {'have' if len(rows) > 1 else 'has'}"
+        told.append(found(
+            kind, "psi", rows[0][1], rows[0][2], _week_start(block, thresholds) if week else block.start, block.end,
             f"Since training {what} moved: population stability index {rows[0][1]:.2f}, where {rows[0][2]:.2f} is the limit.", rows,
+            by_psi(rows[0][1]),
         ))  # fmt: skip
-    return {f"{kind}:{name}" for kind, rows in now.items() for name, _, _ in rows}, found
+    return {f"{kind}:{name}" for kind, rows in now.items() for name, _, _ in rows}, told
 
 
 def _week_start(block: BlockStats, thresholds: Thresholds) -> int:
@@ -206,28 +226,14 @@ def _shared(reference: Mapping[str, Sketch], now: Mapping[str, Sketch]) -> list[
     return [name for name in reference if name in now and type(reference[name]) is type(now[name])]
 
 
-def _finding(
-    kind: FindingKind, metric: str, value: float, threshold: float, start: int, block: BlockStats, sentence: str,
-    rows: Iterable[tuple[str, float, float]] = (),
-) -> Finding:  # fmt: skip
-    return Finding(kind, metric, value, threshold, start, block.end, tuple((name, v) for name, v, _ in rows), sentence[0].upper() + sentence[1:])
-
-
-def _broken(metric: str, rows: Sequence[tuple[str, float, float]]) -> str:
-    names, value = _list(rows), rows[0][1]
+def _broken(metric: str, rows: Sequence[Row]) -> str:
+    names, value = listed(rows), rows[0][1]
     return {
         "missing_jump": f"{names}: missing in {value:.0%} more of the rows than in training.",
         "new_share": f"{names}: {value:.0%} of the values are categories never seen in training.",
         "out_of_range": f"{names}: {value:.0%} of the values lie outside the range of training.",
         "constant": f"{names}: every row has the same value.",
     }[metric]
-
-
-def _list(rows: Sequence[tuple[str, float, float]]) -> str:
-    names = [repr(name) for name, _, _ in rows[:3]]
-    more = [f"{len(rows) - 3} more"] if len(rows) > 3 else []
-    parts = names + more
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _day(moment: int) -> str:

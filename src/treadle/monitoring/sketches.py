@@ -71,14 +71,20 @@ class NumberSketch:
     def update(self, values: Values) -> None:
         """Add values; None, NaN and infinities count as missing. Moments (also as ISO text) are seconds since 1970 UTC."""
         numbers = _numbers(values)
-        known = numbers[np.isfinite(numbers)]
+        finite = np.isfinite(numbers)
+        known = numbers if finite.all() else numbers[finite]
         self.missing += len(numbers) - len(known)
         self.count += len(numbers)
         if len(known):
             before, mean = self.present - len(known), float(known.mean())
-            self._moments(before, len(known), mean, float(np.square(known - mean).sum()))
-            self.minimum, self.maximum = min(self.minimum, float(known.min())), max(self.maximum, float(known.max()))
-            self._add(_spread(np.sort(np.clip(known, -_LARGEST, _LARGEST).astype(np.float32))))
+            apart = known - mean
+            self._moments(before, len(known), mean, float(np.square(apart, out=apart).sum()))  # not apart @ apart: BLAS would start threads
+            lowest, highest = float(known.min()), float(known.max())
+            self.minimum, self.maximum = min(self.minimum, lowest), max(self.maximum, highest)
+            fits = max(-lowest, highest) <= _LARGEST
+            ordered = (known if fits else np.clip(known, -_LARGEST, _LARGEST)).astype(np.float32)
+            ordered.sort()
+            self._add(_spread(ordered))
 
     def merge(self, other: NumberSketch) -> NumberSketch:
         """A new sketch of both columns together; neither is changed."""
@@ -187,8 +193,12 @@ class CategorySketch:
     def update(self, values: Values) -> None:
         """Add values; None and NaN count as missing, everything else by its text."""
         items = values.tolist() if isinstance(values, np.ndarray) else values
-        self.count += len(items)
-        for value, times in _tally(items):
+        self.add(_tally(items))
+
+    def add(self, tally: Iterable[tuple[Any, int]]) -> None:
+        """Add values that were counted elsewhere: each with how often it came."""
+        for value, times in tally:
+            self.count += times
             if value is None or value != value:
                 self.missing += times
             else:
@@ -205,7 +215,8 @@ class CategorySketch:
 
     def to_bytes(self) -> bytes:
         short = self.merge(CategorySketch())
-        return _CATEGORY + json.dumps([short.count, short.missing, short.other, short.counts], ensure_ascii=False).encode("utf-8", "surrogatepass")
+        counts = dict(sorted(short.counts.items()))  # in one order, however the rows came
+        return _CATEGORY + json.dumps([short.count, short.missing, short.other, counts], ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     def _trim(self, limit: int) -> None:
         if len(self.counts) <= limit:

@@ -22,7 +22,7 @@ from treadle.core.declare.model import Model
 from treadle.core.schema import Field
 from treadle.features.parity import equal
 from treadle.features.rows import features_of
-from treadle.monitoring.judge import Finding
+from treadle.monitoring.findings import Finding
 from treadle.ports.predictions import Prediction, PredictionLog
 from treadle.serving.endpoint import share_of
 

@@ -6,7 +6,7 @@ Memory is constant: a block is read in batches into sketches and sums, and a wee
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,10 @@ from treadle.core.records import Record
 from treadle.core.schema import Field
 from treadle.monitoring import sketches as sk
 from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches
-from treadle.monitoring.judge import Finding, WatchState, judge_block
+from treadle.monitoring.explain import Sums, explaining, sums_of
+from treadle.monitoring.findings import Finding
+from treadle.monitoring.judge import WatchState, judge_block
+from treadle.monitoring.recent import WEEKS, Recent
 from treadle.monitoring.reference import Normal
 from treadle.monitoring.sketches import Sketch, empty_sketch, rolling
 from treadle.ports.ledger import Ledger
@@ -56,7 +59,8 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
             return found
         new = record is None or record["version"] != watched.version
         state = WatchState() if new or record is None else WatchState.from_json(record["state"])
-        block, columns = summarise(watched, log, start, start + every)
+        slices: Sums = {}
+        block, columns = summarise(watched, log, start, start + every, slices)
         if block.rows == 0:
             following = _first_after(watched.model, log, start, due, every)
             ledger.put(
@@ -67,11 +71,18 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
             )
             continue
         week = watched.normal.thresholds.week
-        recent = [] if new else _recent(ledger, watched, start - (week - 1) * every, week)
+        records = _before(ledger, watched.model, start, every)
+        mine = [] if new else [r for r in records if r["version"] == watched.version and int(r["start"]) >= start - (week - 1) * every]
+        loaded = {r.id: sk.load(r["sketches"]) for r in records}
         state, findings = judge_block(
-            state, block, columns, watched.normal.sketches, watched.normal.thresholds, window=rolling([*recent, columns], week)
-        )
-        body = {"model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns)}
+            state, block, columns, watched.normal.sketches, watched.normal.thresholds,
+            window=rolling([*(loaded[r.id] for r in mine), columns], week), recent=_clean(records, loaded, every),
+        )  # fmt: skip
+        findings = [_explained(f, records, watched.version, slices) for f in findings]
+        body = {
+            "model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns),
+            "slices": slices, "open": list(state.open),
+        }  # fmt: skip
         with ledger.transaction():
             ledger.put(BLOCK, f"{watched.model}-{start // 1_000_000}", body)
             ledger.put(
@@ -83,8 +94,9 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         found.extend((block, finding) for finding in findings)
 
 
-def summarise(watched: Watched, log: PredictionLog, start: int, end: int) -> tuple[BlockStats, dict[str, Sketch]]:
-    """The numbers and sketches of one block of the watched version's answers, heard or unheard."""
+def summarise(watched: Watched, log: PredictionLog, start: int, end: int, slices: Sums | None = None) -> tuple[BlockStats, dict[str, Sketch]]:
+    """The numbers and sketches of one block of the watched version's answers, heard or unheard; `slices` is filled with its sums by category."""
+    named: dict[str, list[Any]] = {f.name: [] for f in watched.features if f.kind == "category"} if slices is not None else {}
     columns: dict[str, Sketch] = {f.name: empty_sketch(f.kind) for f in watched.features}
     outputs: list[tuple[float, ...]] = []
     truths: list[Any] = []
@@ -94,7 +106,10 @@ def summarise(watched: Watched, log: PredictionLog, start: int, end: int) -> tup
         rows = [_decode(p.features) for p, _, _ in mine]
         for i, field in enumerate(watched.features):
             if rows:
-                columns[field.name].update([row[i] for row in rows])
+                values = [row[i] for row in rows]
+                columns[field.name].update(values)
+                if field.name in named:
+                    named[field.name].extend(values)
         for prediction, outcome, output in mine:
             outputs.append(output)
             truths.append(code_of(outcome, watched.labels))
@@ -103,6 +118,8 @@ def summarise(watched: Watched, log: PredictionLog, start: int, end: int) -> tup
         return BlockStats(start, end, 0, 0, ()), columns
     matrix = np.array(outputs)
     block = block_stats(watched.task, watched.labels, matrix, np.array(truths), np.array(moments), start=start, end=end)
+    if slices is not None:
+        slices.update(sums_of(watched.task, watched.labels, named, matrix, np.array(truths)))
     return block, {**columns, **prediction_sketches(watched.labels, matrix)}
 
 
@@ -135,14 +152,35 @@ def _first_after(model: str, log: PredictionLog, start: int, due: int, every: in
     return max(start + every, due)
 
 
-def _recent(ledger: Ledger, watched: Watched, since: int, week: int) -> list[dict[str, Sketch]]:
-    blocks: list[Record] = ledger.find(BLOCK, {"model": watched.model, "version": watched.version}, newest_first=True, limit=week - 1)
-    return [sk.load(b["sketches"]) for b in sorted(blocks, key=lambda b: int(b["start"])) if int(b["start"]) >= since]
+def _before(ledger: Ledger, model: str, start: int, every: int) -> list[Record]:
+    """The blocks of the last four weeks, or the last seven where blocks are longer than half a week; old to new."""
+    week = 7 * 86_400_000_000
+    most = max(7, WEEKS * week // every)
+    blocks = [b for b in ledger.find(BLOCK, {"model": model}, newest_first=True, limit=most) if start - most * every <= int(b["start"]) < start]
+    return sorted(blocks, key=lambda b: int(b["start"]))
+
+
+def _clean(records: Sequence[Record], loaded: Mapping[str, Mapping[str, Sketch]], every: int) -> Recent:
+    """The blocks before, without the features that were found broken in them: a fault must not become what is usual."""
+    blocks = []
+    for record in records:
+        gone = {name.split(":", 1)[1] for name in record.get("open", []) if not name.startswith(("input:", "prediction:"))}
+        blocks.append({name: sketch for name, sketch in loaded[record.id].items() if name not in gone})
+    return Recent(blocks, [int(r["rows"]) for r in records], starts=[int(r["start"]) for r in records])
+
+
+def _explained(finding: Finding, records: Sequence[Record], version: int, slices: Sums) -> Finding:
+    """A finding about outcomes, with the categories that carry more of it than of the rows."""
+    if finding.kind not in ("quality", "calibration"):
+        return finding
+    since = [r.get("slices", {}) for r in records if r["version"] == version and int(r["start"]) >= finding.window_start]
+    return replace(finding, slices=explaining([*since, slices], "excess" if finding.kind == "quality" else "gap"))
 
 
 def history(model: str, ledger: Ledger) -> list[Mapping[str, Any]]:
     """Every judged block of a model, oldest first, without its sketches."""
-    return sorted(({k: v for k, v in b.body.items() if k != "sketches"} for b in ledger.find(BLOCK, {"model": model})), key=lambda b: b["start"])
+    kept = ({k: v for k, v in b.body.items() if k not in ("sketches", "slices", "open")} for b in ledger.find(BLOCK, {"model": model}))
+    return sorted(kept, key=lambda b: b["start"])
 
 
 def day(micros: int) -> datetime:

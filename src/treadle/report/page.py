@@ -17,7 +17,7 @@ from markupsafe import Markup
 from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import StorageError
-from treadle.report import drawn
+from treadle.report import drawn, drifted
 from treadle.report.answers import answers, state
 from treadle.report.charts import charts
 from treadle.report.collect import collect
@@ -37,6 +37,11 @@ def write_report(ws: Workspace, model: Model, path: Path) -> Path:
 def write_graph(collected: Mapping[str, Any], path: Path) -> Path:
     """Write the page of a collected graph to `path`, whole or not at all. Raises StorageError."""
     return write(template("graph.html", **drawn.shown(collected)), path, "graph")
+
+
+def write_drift(collected: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a drift report (`DriftReport.to_json()`) to `path`, whole or not at all. Raises StorageError."""
+    return write(template("drift.html", **drifted.shown(collected)), path, "drift report")
 
 
 def write(text: str, path: Path, noun: str) -> Path:

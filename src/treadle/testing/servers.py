@@ -238,6 +238,19 @@ def s3_environment(server: Server) -> Mapping[str, str]:
 _SIGNED = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
+@functools.cache
+def alertmanager() -> Server:
+    """A Prometheus Alertmanager that routes every alert to nobody; its API says which it has."""
+    folder = _folder("treadle-alertmanager-")
+    config = folder / "alertmanager.yml"
+    config.write_text("route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n")
+    command = [
+        _binary("prometheus-alertmanager"), f"--config.file={config}", "--storage.path={folder}/data", "--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]  # fmt: skip
+    return Server(command, folder)
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on now."""
     with socket.socket() as listener:
