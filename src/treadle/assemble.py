@@ -61,6 +61,15 @@ def tree_table(model: Any) -> Any:
         return None
 
 
+def tree_scorer(folder: Path, info: dict[str, Any]) -> Any:
+    """What answers many rows of a tree ensemble quicker than its format does (see `backends.onnx_trees`); None for any other model."""
+    if "TreeEnsembleRegressor" not in ((info.get("nodes") or {}).get("operators") or {}):
+        return None
+    from treadle.backends.onnx_trees import tree_scorer as open_trees
+
+    return open_trees(folder, info)
+
+
 @dataclass
 class Workspace:
     """Everything that belongs to one project folder, opened when it is first used."""

@@ -67,7 +67,7 @@ def test_rows_together_are_answered_as_each_is_alone(make_loaded: Callable[..., 
 
 @settings(max_examples=100)
 @given(
-    numbers=st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1, max_size=20), fill=st.one_of(st.none(), st.floats(-9, 9)),
+    numbers=st.lists(st.one_of(st.none(), st.just(math.nan), st.floats(allow_infinity=False, allow_nan=False)), min_size=1, max_size=20), fill=st.one_of(st.none(), st.floats(-9, 9)),
     mean=st.floats(-1e3, 1e3), scale=st.floats(1e-3, 1e3), words=st.data(),
 )  # fmt: skip
 def test_a_matrix_of_columns_is_bit_for_bit_that_of_rows(

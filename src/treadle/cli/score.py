@@ -12,10 +12,10 @@ from treadle.cli import show
 
 @click.command(epilog="Example: treadle score late-arrival --data tomorrow.parquet --to answers/")
 @click.argument("model", default="")
-@click.option("--data", required=True, help="A data set (NAME or NAME@VERSION), a file or pattern (.parquet, .csv, .jsonl), or s3://, gs://, az://.")
+@click.option("--data", required=True, help="A data set (NAME or NAME@VERSION), a file or pattern (.parquet, .csv, .jsonl), s3://, gs://, az://.")
 @click.option("--to", default="", help="A file, a folder, or an address; without it the answers become a version of the table scores.MODEL.")
 @click.option("--version", "number", type=int, help="The version; the champion if not given, or else the newest that may answer.")
-@click.option("--keep", default="", metavar="COLUMNS", help="Columns beside the answers, with commas, or '*'; by default the key.")
+@click.option("--keep", default="", metavar="COLUMNS", help="Columns beside the answers, with commas, or '*'; else the key.")
 @click.option("--as-sent", is_flag=True, help="Take view features from columns of that name, like fields of a request, instead of looking them up.")
 @click.option("--parallel", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts at once, on the executor of the settings.")
 @click.option("--part-rows", type=click.IntRange(1), default=250_000, show_default=True, help="Rows of a part: what is in memory, and lost by a kill.")

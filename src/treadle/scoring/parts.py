@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from treadle.assemble import formats
+from treadle.assemble import formats, tree_scorer
 from treadle.core.declare.data import View
 from treadle.core.errors import DataError, StorageError
 from treadle.serving.batch import Batch
@@ -71,7 +71,8 @@ def batch_of(job: Job) -> Batch:
         _opened.clear()
         loaded = Loaded(Path(job.package), job.manifest, formats(), job.number)
         histories = [(view, pl.read_parquet(path, glob=False)) for view, path in job.views]
-        _opened[job.folder] = Batch(loaded, histories, now=job.now, sent=job.sent)
+        quick = tree_scorer(Path(job.package), dict(job.manifest["model"]))
+        _opened[job.folder] = Batch(loaded, histories, now=job.now, sent=job.sent, quick=quick)
     return _opened[job.folder]
 
 
