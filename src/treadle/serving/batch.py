@@ -163,7 +163,7 @@ def _computed(item: Derived, known: pl.DataFrame) -> pl.Series:
 
 def _as_feature(values: pl.Series) -> pl.Series:
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        return values.cast(pl.Float64)
+        return values if values.dtype == pl.Float64 else values.cast(pl.Float64)
     if values.dtype.base_type() == pl.Datetime:
         return values.cast(pl.Int64).cast(pl.Float64)
     return values.cast(pl.String).fill_null("")

@@ -72,7 +72,8 @@ def _reasons(asked: dict[str, pl.Series], parser: Parser, bad: pl.Series) -> pl.
 def _number(given: pl.Series, field: Field) -> tuple[pl.Series, pl.Series]:
     if not given.dtype.is_numeric() and given.dtype != pl.Null:
         raise _wrong(given, field)
-    number = given.cast(pl.Float64).fill_nan(None)
+    number = given if given.dtype == pl.Float64 else given.cast(pl.Float64)
+    number = number.fill_nan(None)
     wrong = number.is_infinite()
     if field.kind == "integer":
         wrong |= number != number.floor()

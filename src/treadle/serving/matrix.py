@@ -39,7 +39,8 @@ class ColumnEncoder:
 
 def _numbers(values: pl.Series, entry: Mapping[str, Any]) -> np.ndarray:
     fill = math.nan if entry["fill"] is None else float(entry["fill"])
-    numbers = values.cast(pl.Float64).fill_null(math.nan).to_numpy()
+    typed = values if values.dtype == pl.Float64 else values.cast(pl.Float64)
+    numbers = (typed.fill_null(math.nan) if typed.null_count() else typed).to_numpy()
     if fill == fill:
         numbers = np.where(np.isnan(numbers), fill, numbers)
     mean, scale = float(entry.get("mean", 0.0)), float(entry.get("scale", 1.0))
@@ -51,5 +52,6 @@ def _numbers(values: pl.Series, entry: Mapping[str, Any]) -> np.ndarray:
 
 def _places(values: pl.Series, texts: pl.Series) -> np.ndarray:
     """Where each text stands in `texts`; one past the end where it does not. A missing one is looked up as ''."""
-    places = values.fill_null("").replace_strict(texts, pl.Series(range(len(texts)), dtype=pl.UInt32), default=len(texts), return_dtype=pl.UInt32)
+    given = values.fill_null("") if values.null_count() else values
+    places = given.replace_strict(texts, pl.Series(range(len(texts)), dtype=pl.UInt32), default=len(texts), return_dtype=pl.UInt32)
     return places.to_numpy()
