@@ -18,7 +18,7 @@ from treadle.cli import show
 @click.option("--keep", default="", metavar="COLUMNS", help="Columns beside the answers, with commas, or '*'; else the key.")
 @click.option("--as-sent", is_flag=True, help="Take view features from columns of that name, as if they were sent, instead of looking them up.")
 @click.option("--parallel", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts at once, on the executor of the settings.")
-@click.option("--part-rows", type=click.IntRange(1), default=250_000, show_default=True, help="Rows of a part: what is in memory, and lost by a kill.")
+@click.option("--part-rows", type=click.IntRange(1), default=250_000, show_default=True, help="Rows of a part: held in memory, lost by a kill.")
 @click.option("--again", is_flag=True, help="Do once more what is done already.")
 @click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
 @click.pass_context
