@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from treadle.backends.catalog import open_backend, open_source
+from treadle.backends.compacted_predictions import CompactedPredictions
 from treadle.core.clock import Clock, SystemClock
 from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.model import Model
@@ -26,7 +27,7 @@ from treadle.ports.ledger import Ledger
 from treadle.ports.model_format import ModelFormat
 from treadle.ports.notifier import Notifier
 from treadle.ports.online import OnlineStore
-from treadle.ports.predictions import PredictionLog
+from treadle.ports.predictions import Compactable, PredictionLog
 from treadle.ports.source import Reach
 from treadle.ports.tables import Tables
 from treadle.project_file import PROJECT_FILE, load_project
@@ -78,6 +79,15 @@ def tree_table(model: Any) -> Any:
         return None
 
 
+def tree_scorer(folder: Path, info: dict[str, Any]) -> Any:
+    """What answers many rows of a tree ensemble quicker than its format does (see `backends.onnx_trees`); None for any other model."""
+    if "TreeEnsembleRegressor" not in ((info.get("nodes") or {}).get("operators") or {}):
+        return None
+    from treadle.backends.onnx_trees import tree_scorer as open_trees
+
+    return open_trees(folder, info)
+
+
 @dataclass
 class Workspace:
     """Everything that belongs to one project folder, opened when it is first used."""
@@ -118,7 +128,10 @@ class Workspace:
     @cached_property
     def predictions(self) -> PredictionLog:
         self._home()
-        return cast(PredictionLog, open_backend("predictions", self.settings["predictions"]))
+        log = open_backend("predictions", self.settings["predictions"])
+        if not hasattr(log, "move"):
+            return cast(PredictionLog, log)
+        return CompactedPredictions(cast(Compactable, log), lambda: self.blobs)
 
     @cached_property
     def executor(self) -> Executor:

@@ -19,7 +19,7 @@ from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
-from treadle.core.declare.data import View
+from treadle.core.declare.data import Dataset, View
 from treadle.core.declare.source import Source
 from treadle.core.errors import Conflict, NotFound, Refused, UsageError
 from treadle.core.records import Point, Record, Ref
@@ -27,6 +27,7 @@ from treadle.data import json_rows, sources, suppressed, versions
 from treadle.data.contracts import short
 from treadle.features import latest as latest_values
 from treadle.features.online import packed
+from treadle.features.rows import Values
 from treadle.monitoring import alarms
 from treadle.pipelines.meaning import meaning
 from treadle.ports.ledger import Ledger
@@ -121,23 +122,36 @@ def note_filled(ledger: Ledger, view: str, moment: datetime) -> None:
 
 def newest_version(ws: Workspace, view: View) -> versions.Version:
     """The version of a view's source that there is now: taken, if its source changed."""
-    dataset = view.source
+    return newest_of(ws, view.source, f"materialise {view.name}", f"online.{view.name}")
+
+
+def newest_of(ws: Workspace, dataset: Dataset, why: str, scope: str) -> versions.Version:
+    """The version of a data set that there is now: taken, if its source changed. `scope`: under which name the run is found again."""
     about = {"project": ws.project.name, "model": "", "as_of": "", "code": {}}
-    cause = {"kind": "person", "id": "", "text": f"materialise {view.name}"}
+    cause = {"kind": "person", "id": "", "text": why}
     step = f"data:{dataset.name}"
-    outcome = ws.runner().run(f"{ws.project.name}.online.{view.name}", [data_step(ws, dataset)], cause=cause, about=about, until=(step,))
+    outcome = ws.runner().run(f"{ws.project.name}.{scope}", [data_step(ws, dataset)], cause=cause, about=about, until=(step,))
     return versions.of(outcome[step])
 
 
 def histories(ws: Workspace, views: Sequence[View]) -> list[tuple[View, pl.DataFrame]]:
     """The whole history of each view, computed where it is not stored already."""
+    return [(view, in_memory(view, values)) for view, values in view_values(ws, views, "histories of the views")[0]]
+
+
+def view_values(ws: Workspace, views: Sequence[View], why: str) -> tuple[list[tuple[View, Values]], dict[str, versions.Version]]:
+    """The history of each view, in a file where it does not fit into memory; and the versions of the data sets they are of, by name."""
+    if not views:
+        return [], {}
     steps = {f"data:{d.name}": data_step(ws, d) for d in {v.source.name: v.source for v in views}.values()}
+    sources = list(steps)
     steps.update({f"view:{view.name}": view_step(ws, view) for view in views})
     about = {"project": ws.project.name, "model": "", "as_of": "", "code": {}}
-    cause = {"kind": "person", "id": "", "text": "histories of the views"}
+    cause = {"kind": "person", "id": "", "text": why}
     wanted = tuple(f"view:{view.name}" for view in views)
-    outcome = ws.runner().run(f"{ws.project.name}.online", list(steps.values()), cause=cause, about=about, until=wanted)
-    return [(view, in_memory(view, outcome[f"view:{view.name}"])) for view in views]
+    outcome = ws.runner().run(f"{ws.project.name}.online", list(steps.values()), cause=cause, about=about, until=(*wanted, *sources))
+    taken = {name.partition(":")[2]: versions.of(outcome[name]) for name in sources}
+    return [(view, outcome[f"view:{view.name}"]) for view in views], taken
 
 
 def definition_of(ws: Workspace, view: View) -> str:

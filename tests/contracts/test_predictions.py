@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from treadle.backends.catalog import open_backend
+from treadle.backends.compacted_predictions import CompactedPredictions
+from treadle.backends.file_blobs import FileBlobs
 from treadle.backends.memory_predictions import MemoryPredictions
+from treadle.backends.postgres_predictions import PostgresPredictions
 from treadle.backends.sqlite_predictions import SqlitePredictions
 from treadle.core.errors import StorageError
 from treadle.ports.predictions import Outcome, PredictionLog
+from treadle.testing import servers
 from treadle.testing.predictions_contract import PredictionsContract, prediction, read
 
 
@@ -77,10 +81,41 @@ class TestSqlitePredictions(PredictionsContract):
         from treadle.backends.sqlite_predictions import _BETWEEN
 
         log = SqlitePredictions(tmp_path / "p.db")
-        plan = " ".join(row[3] for row in log._rows(f"EXPLAIN QUERY PLAN {_BETWEEN}", (0, 1, 0, 0, 9, 9, 10)))
+        plan = " ".join(row[3] for row in log._rows(f"EXPLAIN QUERY PLAN {_BETWEEN}", (0, "late", 0, 0, 9, 9, 10)))
         assert "predictions_by_moment (model=? AND moment>? AND moment<?)" in plan
         assert "SCAN" not in plan
         assert "TEMP B-TREE" not in plan
+
+
+class TestPostgresPredictions(PredictionsContract):
+    @pytest.fixture
+    def new_log(self, tmp_path: Path) -> Callable[[], PredictionLog]:
+        numbers = count()
+        return lambda: PostgresPredictions(servers.postgres_url(schema=servers.schema_of(tmp_path / str(next(numbers)))))
+
+
+class TestCompactedPostgresPredictions(PredictionsContract):
+    moves = True
+
+    @pytest.fixture
+    def new_log(self, tmp_path: Path) -> Callable[[], PredictionLog]:
+        numbers = count()
+        blobs = FileBlobs(tmp_path / "blobs")
+        return lambda: CompactedPredictions(
+            PostgresPredictions(servers.postgres_url(schema=servers.schema_of(tmp_path / str(next(numbers))))), lambda: blobs
+        )
+
+
+class TestCompactedSqlitePredictions(PredictionsContract):
+    """The same log, from which any day may be moved into a file at any moment."""
+
+    moves = True
+
+    @pytest.fixture
+    def new_log(self, tmp_path: Path) -> Callable[[], PredictionLog]:
+        numbers = count()
+        blobs = FileBlobs(tmp_path / "blobs")
+        return lambda: CompactedPredictions(SqlitePredictions(tmp_path / f"predictions-{next(numbers)}.db"), lambda: blobs)
 
 
 def test_the_catalog_opens_both(tmp_path: Path) -> None:

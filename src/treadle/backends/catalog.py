@@ -58,6 +58,8 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "predictions": {
         "sqlite": "treadle.backends.sqlite_predictions:SqlitePredictions",
+        "postgresql": "treadle.backends.postgres_predictions:PostgresPredictions",
+        "postgres": "treadle.backends.postgres_predictions:PostgresPredictions",
         "memory": "treadle.backends.memory_predictions:MemoryPredictions",
     },
     "executor": {

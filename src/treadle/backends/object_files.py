@@ -83,6 +83,10 @@ class ObjectFiles:
                 ) from None
             yield path
 
+    def put(self, name: str, path: Path) -> None:
+        """Store a file of this machine under a whole address; it is there whole or not at all. Raises DataError, Unavailable."""
+        self._ask(lambda: obstore.put(self._store, name.removeprefix(self._root), path))
+
     def _download(self, key: str, file: Listed, path: Path) -> None:
         answer = obstore.get(self._store, key, options={"if_match": f'"{file.tag}"'} if file.tag else {})
         if (answer.meta["e_tag"] or "").strip('"') != file.tag:  # not every store heeds the condition

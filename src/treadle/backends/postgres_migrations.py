@@ -97,6 +97,40 @@ ONLINE = Schema(
 )
 
 
+PREDICTIONS = Schema(
+    "prediction log",
+    (
+        # As in SQLite. An outcome's value may be longer than an entry of an index, so its hash tells two apart.
+        """
+        CREATE TABLE models (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
+
+        CREATE TABLE predictions (
+            seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id text COLLATE "C" NOT NULL UNIQUE, model integer NOT NULL, moment bigint NOT NULL,
+            answered bigint NOT NULL, version bigint NOT NULL, variant text NOT NULL, output bytea NOT NULL, other_version bigint NOT NULL,
+            other_output bytea NOT NULL, inputs bytea NOT NULL, features bytea NOT NULL, micros bigint NOT NULL
+        );
+        CREATE INDEX predictions_by_moment ON predictions (model, moment, seq);
+        CREATE INDEX predictions_by_answer ON predictions (model, answered, seq);
+
+        CREATE TABLE outcomes (
+            seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, prediction text COLLATE "C" NOT NULL, model integer, value text COLLATE "C" NOT NULL,
+            known bigint NOT NULL, source text COLLATE "C" NOT NULL, received bigint NOT NULL
+        );
+        CREATE UNIQUE INDEX outcomes_once ON outcomes (prediction, md5(value), known, source);
+        CREATE INDEX outcomes_by_model ON outcomes (model, prediction);
+        CREATE INDEX strays ON outcomes (prediction) WHERE model IS NULL;
+
+        CREATE TABLE segments (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, model integer NOT NULL, start bigint NOT NULL, "end" bigint NOT NULL,
+            address text NOT NULL, rows bigint NOT NULL, newest bigint NOT NULL, last bigint NOT NULL
+        );
+        CREATE TABLE moved (id text COLLATE "C" PRIMARY KEY, segment bigint NOT NULL, row integer NOT NULL);
+        CREATE INDEX moved_by_segment ON moved (segment);
+        """,
+    ),
+)
+
+
 def migrate(connection: psycopg.Connection, schema: Schema, namespace: str, lock: int, shown: str) -> None:
     """Run the scripts this schema has not seen. Others go on working meanwhile, and of several that want to migrate one does.
 

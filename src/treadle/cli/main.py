@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "online": ("treadle.cli.online:online", "Say what the online store holds: of each view how many entities, and how fresh."),
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),
     "predict": ("treadle.cli.serving:predict", "Ask for a prediction."),
+    "score": ("treadle.cli.score:score", "Answer all rows of a data set or of files, resumable, with lineage."),
+    "predictions": ("treadle.cli.predictions:predictions", "The prediction log: its length, export a range, move closed days to files, drop old."),
     "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
     "backtest": ("treadle.cli.backtest:backtest", "Compare policies of retraining on recorded history: what would this loop have been worth?"),
     "watch": ("treadle.cli.loop:watch", "Look at drift and quality now, and raise alarms."),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +81,92 @@ class PredictionLog(Protocol):
 
     def strays(self) -> int:
         """Outcomes whose prediction is not logged."""
+        ...
+
+
+class Mark(NamedTuple):
+    """How far a log was at a moment: what is numbered beyond it was written later. `generation` differs when rows were moved meanwhile."""
+
+    last: int
+    last_outcome: int
+    generation: int
+
+
+class Numbered(NamedTuple):
+    """A prediction with its number: the order in which predictions were written."""
+
+    seq: int
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Predictions of one model and one day that were moved out of the log into a file of columns.
+
+    Args:
+        id: given by the log. start, end: of their moments, the end exclusive.
+        address: of the file, in the blobs; its rows are in the order of (moment, number).
+        newest: when the last of them was answered; last: the highest number.
+    """
+
+    id: int
+    model: str
+    start: int
+    end: int
+    address: str
+    rows: int
+    newest: int
+    last: int
+
+
+class Compactable(PredictionLog, Protocol):
+    """A prediction log whose closed days can be moved into files. It keeps the outcomes, and for each id that was moved where it is now.
+
+    `write` treats ids that were moved as written, and outcomes of them as any other; `count` counts them. Everything else that reads predictions says
+    only what was not moved: `backends/compacted_predictions.py` puts both together.
+    """
+
+    def mark(self, model: str) -> Mark | None:
+        """How far the log is now; None for a model that has no predictions."""
+        ...
+
+    def page(self, model: str, mark: Mark, after: tuple[int, int], end: int, size: int) -> list[tuple[Numbered, Outcome | None]]:
+        """Up to `size` predictions after (moment, number), before moment `end`, that the mark covers, with the outcome that counts."""
+        ...
+
+    def counting(self, ids: Sequence[str], mark: Mark) -> dict[str, Outcome]:
+        """The outcome that counts for each id that has one."""
+        ...
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """The numbers of predictions that were not moved."""
+        ...
+
+    def segments(self, model: str = "") -> list[Segment]:
+        """What was moved, by start; of all models if none is named."""
+        ...
+
+    def place(self, id: str) -> tuple[Segment, int] | None:
+        """Where a prediction was moved to: the segment, and the row in it."""
+        ...
+
+    def days(self, before: int) -> list[tuple[str, int]]:
+        """(model, start of the day) of every day that ended by `before` and has predictions which were not moved."""
+        ...
+
+    def move(self, segment: Segment, ids: Sequence[str], instead_of: Segment | None = None) -> None:
+        """Put on record that these predictions are now in a segment, in the order of its rows, and remove them here: at once, or not at all.
+
+        Args:
+            instead_of: a segment that this one replaces; what it has and this one has not is forgotten, with its outcomes.
+        Raises: Conflict when some of them are not here any more.
+        """
+        ...
+
+    def forget(self, ids: Sequence[str]) -> int:
+        """Remove predictions that were not moved, and the outcomes of these ids, moved or not; returns how many predictions."""
+        ...
+
+    def drop(self, segment: Segment) -> None:
+        """Forget a segment, its ids and their outcomes."""
         ...

@@ -22,6 +22,7 @@ from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
 Pairs = list[tuple[Prediction, Outcome | None]]
 ALWAYS = (-(2**63), 2**63 - 1)
+EVER = 1 << 60
 
 
 def prediction(id: str, *, model: str = "late", moment: int = 1_000, answered: int = 2_000, output: tuple[float, ...] = (0.25, 0.75)) -> Prediction:
@@ -35,7 +36,12 @@ def read(log: PredictionLog, model: str = "late", start: int = ALWAYS[0], end: i
 
 
 class PredictionsContract:
-    """One test a promise."""
+    """One test a promise.
+
+    `moves` says that days can be moved into files: then they are, at random moments, and `compact` is called with the end of all time.
+    """
+
+    moves = False
 
     @pytest.fixture
     def new_log(self) -> Callable[[], PredictionLog]:
@@ -206,7 +212,7 @@ class PredictionsContract:
         assert log.count("late") == (450, 450)
 
     def test_any_history_of_calls_gives_what_a_dictionary_gives(self, new_log: Callable[[], PredictionLog]) -> None:
-        class Machine(History):
+        class Machine(MovedHistory if self.moves else History):  # type: ignore[misc]
             make = staticmethod(new_log)
 
         run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
@@ -264,3 +270,23 @@ class History(RuleBasedStateMachine):
     def teardown(self) -> None:
         if close := getattr(getattr(self, "log", None), "close", None):
             close()
+
+
+class MovedHistory(History):
+    """The same calls, while days are moved into files and written anew."""
+
+    @rule()
+    def compact(self) -> None:
+        self.log.compact(EVER)  # type: ignore[attr-defined]
+
+    @rule(ids=st.lists(_ids, min_size=1, max_size=3, unique=True))
+    def forget(self, ids: list[str]) -> None:
+        found: dict[str, list[str]] = {}
+        for id in ids:
+            if id in self.predictions:
+                found.setdefault(self.predictions[id].model, []).append(id)
+        removed = self.log.forget(found)  # type: ignore[attr-defined]
+        assert removed == sum(map(len, found.values()))
+        for id in (id for some in found.values() for id in some):
+            del self.predictions[id]
+            self.outcomes.pop(id, None)

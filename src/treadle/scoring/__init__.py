@@ -1,0 +1,1 @@
+"""Scoring many rows at once: in parts, resumable, with the lineage of every output."""
