@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from treadle.core.clock import span
 from treadle.core.declare.model import Model
 from treadle.core.declare.place import here
+from treadle.core.declare.rollout import ABTest, Rollback, as_json
 from treadle.core.errors import ProjectError, UsageError
 
 _NAMED = {"hour": "1h", "day": "1d", "week": "7d", "month": "30d", "quarter": "91d", "year": "365d"}
@@ -61,6 +62,10 @@ class Serve:
         durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
         port: 0 picks a free one.
         store_down: what is done while the online store does not answer: 'refuse' requests (503), or 'answer' them without its features, and say so.
+        rollback: what throws a version out by itself; None: nothing does but a failure or worse answers in shadow and canary.
+        takeover: what follows the shadow: 'canary', an A/B test, or 'blue_green' (the whole at once, the old one kept warm for the trial).
+        key: what keeps a caller on one side of a split: 'field:customer' or 'header:x-user'; '' decides request by request.
+        keys: whether callers must show an API key.
     """
 
     model: Model
@@ -72,6 +77,14 @@ class Serve:
     port: int = 0
     place: str = field(default="", compare=False)
     store_down: Literal["refuse", "answer"] = "refuse"
+    rollback: Rollback | None = field(default_factory=Rollback, kw_only=True)
+    takeover: Literal["canary", "blue_green"] | ABTest = field(default="canary", kw_only=True)
+    key: str = field(default="", kw_only=True)
+    keys: bool = field(default=False, kw_only=True)
+
+    def rules(self) -> dict[str, Any]:
+        """What the endpoint, which does not run the project file, must know of the rollout."""
+        return {"rollback": as_json(self.rollback), "key": self.key, "keys": self.keys}
 
 
 @dataclass(frozen=True)
