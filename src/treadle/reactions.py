@@ -4,7 +4,7 @@
     an open alarm of a kind the project retrains on  ->  one retraining, with the alarm as its cause
     no retraining for as long as the project allows   ->  one retraining, with the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow
-    enough evidence in shadow, in canary              ->  canary, champion, or out
+    enough evidence in shadow, in canary, on trial    ->  canary, champion, or out and back (see `rollout`)
     an alarm whose cause was answered                 ->  resolved
     a data set whose contract is broken, or kept again  ->  an alarm to its owner, or its end
 
@@ -14,9 +14,6 @@ Each step first looks at what is recorded, so that a step that is killed, or don
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
-
-import numpy as np
 
 from treadle import feature_checks
 from treadle.assemble import Workspace
@@ -26,14 +23,13 @@ from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Retrain
 from treadle.core.errors import Conflict, DataError, Refused
 from treadle.core.records import Record, Ref
-from treadle.deploy import ENDPOINT
 from treadle.monitoring import alarms
 from treadle.monitoring.reference import read_reference
-from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
+from treadle.monitoring.watch import Watched, judge_due
 from treadle.pipelines.run import mark_interrupted
 from treadle.registry import conditions, packages, promote, versions
-from treadle.serving.requests import fields_of, micros
-from treadle.serving.traffic import Decision, Pair, decide
+from treadle.rollout import rollout
+from treadle.serving.requests import fields_of
 from treadle.start import resume
 from treadle.turn import turn
 
@@ -168,60 +164,6 @@ def retrain(ws: Workspace, model: Model, cause: dict[str, str], champion: int, t
     return number, f"version {number} challenges"
 
 
-def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
-    """Move a challenger on, or out, as the evidence of its stage allows."""
-    deployed = promote.deployment(model.name, ws.ledger)
-    if deployed is None or deployed["challenger"] is None or deployed["stage"] not in ("shadow", "canary"):
-        return None
-    serve = ws.serve_of(model)
-    champion, challenger = int(deployed["champion"]), int(deployed["challenger"])
-    since, now = parse_time(deployed["since"]), ws.clock.now()
-    labels = versions.get(model.name, champion, ws.ledger)["labels"]
-    pairs = paired(ws, model, champion, challenger, micros(since), micros(now) + 1, labels)
-    endpoint = ws.ledger.get(ENDPOINT, model.name)
-    failures = int(endpoint.get("challenger_failures", 0)) if endpoint else 0
-    least: timedelta = serve.shadow if deployed["stage"] == "shadow" else serve.canary_for
-    decision = decide(deployed["stage"], since, now, least, serve.least_outcomes, pairs, failures)
-    evidence = decision.evidence
-    if decision.action == "canary":
-        promote.canary(model.name, serve.canary, evidence, ws.ledger, ws.clock)
-        tell(f"version {challenger} now answers {serve.canary:.0%} of the requests: {decision.reason}")
-    elif decision.action == "promote":
-        try:
-            promote.promote(model.name, evidence, ws.ledger, ws.clock)
-        except Refused as error:  # a waiver ended while it was in canary
-            promote.reject(model.name, error.what, evidence, ws.ledger, ws.clock)
-            tell(f"version {challenger} is thrown out: {error.what}")
-            _settle(ws, model, challenger, f"version {challenger} was thrown out: {error.what}")
-            return decision
-        tell(f"version {challenger} replaces version {champion}: {decision.reason}")
-        _settle(ws, model, challenger, f"version {challenger} replaced version {champion}")
-    elif decision.action == "reject":
-        promote.reject(model.name, decision.reason, evidence, ws.ledger, ws.clock)
-        tell(f"version {challenger} is thrown out: {decision.reason}")
-        _settle(ws, model, challenger, f"version {challenger} was thrown out in {deployed['stage']}: {decision.reason}")
-    return decision
-
-
-def paired(ws: Workspace, model: Model, champion: int, challenger: int, start: int, end: int, labels: list[object]) -> list[Pair]:
-    """The row losses of both versions on the requests both were asked, whose outcome is known."""
-    from treadle.training.losses import row_loss
-
-    task = "multiclass" if labels else "regression"
-    day = 86_400_000_000
-    found: list[Pair] = []
-    for batch in ws.predictions.between(model.name, start, end):
-        for prediction, outcome in batch:
-            ours, theirs = output_of(prediction, champion), output_of(prediction, challenger)
-            truth = code_of(outcome, labels)
-            if not ours or not theirs or not np.isfinite(truth) or (labels and truth < 0):
-                continue
-            y = np.array([int(truth)]) if labels else np.array([truth])
-            losses = [float(row_loss(task, y, np.array([o]))[0]) for o in (ours, theirs)]  # type: ignore[arg-type]
-            found.append(Pair(prediction.moment // day, *losses))
-    return found
-
-
 def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:
     version = versions.get(model.name, number, ws.ledger)
     folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
@@ -237,12 +179,3 @@ def _reacted(ws: Workspace, alarm_id: str, run_id: str) -> None:
         with ws.ledger.transaction():
             ws.ledger.put(alarms.KIND, alarm_id, {**alarm.body, "reaction": run_id}, expect=alarm.version)
             ws.ledger.append("alarm.answered", Ref(alarms.KIND, alarm_id), {"run": run_id})
-
-
-def _settle(ws: Workspace, model: Model, challenger: int, resolution: str) -> None:
-    """Resolve the alarm whose retraining made this challenger; what it said is answered now, one way or the other."""
-    version = versions.get(model.name, challenger, ws.ledger)
-    if version["cause"].get("kind") == alarms.KIND:
-        alarm = ws.ledger.get(alarms.KIND, version["cause"]["id"])
-        if alarm is not None and alarm["status"] == "open":
-            alarms.resolve(alarm, resolution, ws.ledger, ws.clock)

@@ -27,6 +27,7 @@ from treadle.serving.service import Service
 
 _json = msgspec.json.Encoder()
 MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
+KEY = "__key__"  # in the logged inputs: a hash of the caller's header that decided the side of a split
 
 
 class Loaded:
@@ -230,10 +231,13 @@ class Endpoint:
                 version, output, unheard = challenger, other[i], outputs[i]
             silent = champion if version is challenger else challenger if other is not None else None
             features, missing = looked_up[i]
+            logged = {**values, MISSING: missing} if missing else values
+            if caller and traffic.key.startswith("header:"):
+                logged = {**logged, KEY: hashlib.blake2b(f"{self.model}:{caller}".encode(), digest_size=8).hexdigest()}
             entry = Prediction(
                 id, self.model, moments[i], now, version.number, "champion" if version is champion else "canary", tuple(output.tolist()),
                 silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
-                _json.encode({**values, MISSING: missing} if missing else values), _json.encode(features), micros,
+                _json.encode(logged), _json.encode(features), micros,
             )  # fmt: skip
             answers.append(Answer(_body(entry, version, missing), entry))
         return answers

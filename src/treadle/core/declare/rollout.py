@@ -12,6 +12,7 @@ from treadle.core.declare.place import here
 from treadle.core.errors import ProjectError, UsageError
 
 ALARMS = ("quality", "calibration", "input", "prediction", "data_quality", "skew")
+STAGES = 3
 STRATEGIES = ("canary", "blue_green")
 
 
@@ -44,8 +45,8 @@ class Rollback:
 
     @property
     def alpha(self) -> float:
-        """The probability of a false alarm of one test."""
-        return self.false_alarms / self.tests
+        """The probability of a false alarm of one test in one stage: a version passes the shadow, a split, and its life as champion."""
+        return self.false_alarms / self.tests / STAGES
 
 
 @dataclass(frozen=True)
