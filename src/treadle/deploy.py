@@ -80,9 +80,9 @@ def deploy(
     return start(ws, model, port=port, tell=tell)
 
 
-def connect(ws: Workspace, url: str, *, timeout: float = 30.0) -> Endpoint:
+def connect(ws: Workspace, url: str, *, timeout: float = 30.0, retries: int = 3) -> Endpoint:
     """A connection to an endpoint of this project."""
-    return Endpoint(url, timeout=timeout)
+    return Endpoint(url, timeout=timeout, retries=retries)
 
 
 def _newest(ws: Workspace, model: Model) -> Record:

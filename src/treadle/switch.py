@@ -21,7 +21,7 @@ from treadle.deploy import ENDPOINT, connect, running_endpoint, start
 from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
 
-CONFIRM_SECONDS = 3.0
+CONFIRM_SECONDS = 2.5  # the endpoint looks every half second
 Tell = Callable[[str], None]
 
 
@@ -91,7 +91,7 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
     if running is None:
         return Done(record, time.monotonic() - begun, "no endpoint runs; the next one follows the record")
     with contextlib.suppress(TreadleError):  # it looks twice a second by itself
-        connect(ws, running["url"], timeout=1.0).reload()
+        connect(ws, running["url"], timeout=1.0, retries=0).reload()
     end = time.monotonic() + CONFIRM_SECONDS
     while time.monotonic() < end:
         says = ws.ledger.get(ENDPOINT, model.name)
