@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -80,7 +81,67 @@ def make_loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Loade
             "views": {"last": {"entity": ["zone"], "features": ["x", "word"]}}, "files": [p.name for p in folder.iterdir()],
         }  # fmt: skip
         loaded = made[number, wrong] = Loaded(folder, manifest, {"onnx": OnnxFormat}, number)
-        loaded.fitted = pipeline  # type: ignore[attr-defined]
+        loaded.fitted, loaded.folder = pipeline, folder  # type: ignore[attr-defined]
         return loaded
 
     return make
+
+
+SERVED = """import treadle as tr
+
+project = tr.Project("served", owner="me", goal="test")
+flights = project.dataset("flights", source=tr.csv("flights.csv"), key="id", event_time="at", contract=tr.Contract(columns={{
+    "id": tr.text(), "distance": tr.number(), "carrier": tr.category(), "at": tr.timestamp(), "late": tr.category()}}))
+model = project.model("late", rows=flights, target="late", inputs=["distance", "carrier"])
+project.serve(model, durability="buffered", {serve})
+"""
+
+
+@pytest.fixture
+def served(tmp_path: Path, make_loaded: Callable[..., Loaded]) -> Callable[..., Workspace]:
+    """A workspace whose model `late` has versions that were packed, not trained: `served(2, serve='key="field:carrier"')`; version 1 is deployed.
+
+    Args:
+        broken: numbers of versions that answer nonsense (not finite) to every row of carrier AA, and well to all others.
+    """
+    import copy
+
+    from treadle.core.errors import Corrupt
+    from treadle.registry import packages, promote, versions
+
+    def spoiled(loaded: Loaded) -> dict[str, object]:
+        row = [733.0, 150.0, 1.0, "AA", 8.0, 1.5, "storm"]
+        for signs in ((1, -1, 1), (1, 1, 1), (1, 1, -1), (-1, 1, 1)):
+            manifest = copy.deepcopy(dict(loaded.manifest))
+            for entry in manifest["model"]["encoder"]:
+                if entry["name"] == "carrier":
+                    entry["table"]["AA"] = [1e39 * signs[i % 3] for i in range(len(entry["unknown"]))]
+            trial = Loaded(loaded.folder, manifest, {"onnx": _onnx}, loaded.number)  # type: ignore[attr-defined]
+            try:
+                trial.outputs([row])
+            except Corrupt:
+                return manifest
+        raise AssertionError("no spoiled encoder answers nonsense")
+
+    def make(count: int = 1, *, serve: str = "", broken: tuple[int, ...] = ()) -> Workspace:
+        (tmp_path / "project.py").write_text(SERVED.format(serve=serve))
+        ws = open_workspace(tmp_path)
+        for number in range(1, count + 1):
+            loaded = make_loaded(number)
+            manifest = spoiled(loaded) if number in broken else dict(loaded.manifest)
+            package = packages.store(loaded.folder, manifest, ws.blobs)  # type: ignore[attr-defined]
+            body = {
+                "key": f"k{number}", "status": "approved", "verdict": {"reasons": [], "findings": []}, "package": package, "task": "binary",
+                "labels": manifest["labels"], "cause": {}, "family": "logistic", "params": {}, "as_of": "", "data": {},
+            }  # fmt: skip
+            versions.register("late", body, [], ws.ledger)
+        promote.first("late", 1, ws.ledger, ws.clock, actor="me", rules=ws.serve_of(ws.model()).rules())
+        return ws
+
+    return make
+
+
+def _onnx() -> Any:
+    from treadle.backends.onnx_format import OnnxFormat
+
+    return OnnxFormat()

@@ -25,7 +25,7 @@ _FACE = {
     "fair": "model", "fast": "model",
     "invariant": "model", "licensed": "model", "no_leakage": "model", "no_weak_slice": "model", "robust": "model", "signature": "model",
     "small": "model",
-    "on_evidence": "operations", "envelope": "operations",
+    "on_evidence": "operations", "envelope": "operations", "rollback_when": "rollout", "ab_test": "rollout",
     "Transient": "errors", "Terminal": "errors",
     "step": "pipeline", "when": "pipeline", "unless": "pipeline", "first_of": "pipeline", "approval": "pipeline",
     "cron": "schedule", "on_new_data": "schedule", "on_alarm": "schedule", "on_commit": "schedule", "on_call": "schedule", "budget": "schedule",
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from treadle.core.declare.operations import envelope, on_evidence
     from treadle.core.declare.pipeline import approval, first_of, step, unless, when
     from treadle.core.declare.project import Project
+    from treadle.core.declare.rollout import ab_test, rollback_when
     from treadle.core.declare.schedule import budget, cron, on_alarm, on_call, on_commit, on_new_data
     from treadle.core.declare.source import csv, files, jsonl, parquet, rows, sql, stream
     from treadle.core.errors import Terminal, Transient

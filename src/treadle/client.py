@@ -71,9 +71,16 @@ class Endpoint:
         self._call("POST", "/reload", {})
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers predictions: a version is loaded, and nobody stopped the model."""
+        return self._healthy("ready")
+
+    def live(self) -> bool:
+        """Whether the process answers."""
+        return self._healthy("live")
+
+    def _healthy(self, what: str) -> bool:
         try:
-            return self._send("GET", "/health/ready", None)[0] == 200
+            return self._send("GET", f"/health/{what}", None)[0] == 200
         except Unavailable:
             return False
 

@@ -19,7 +19,7 @@ from treadle.backends.catalog import open_backend
 from treadle.client import Endpoint
 from treadle.core.clock import iso
 from treadle.core.declare.model import Model
-from treadle.core.errors import Conflict, NotFound, Refused, Unavailable
+from treadle.core.errors import Conflict, NotFound, Refused, TreadleError, Unavailable
 from treadle.core.records import Record, Ref
 from treadle.data import versions as data_versions
 from treadle.features import parity
@@ -63,15 +63,26 @@ def deploy(
             bring_up(ws, model, outcome, tell, replaced=now and not running)
     if changes:
         if deployed is None:
-            promote.first(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
+            promote.first(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor, rules=ws.serve_of(model).rules())
             tell(f"version {chosen['number']} answers")
         else:
             if deployed["challenger"] != chosen["number"]:
                 promote.challenge(model.name, chosen["number"], ws.ledger, ws.clock, actor=ws.actor)
             if now:
-                promote.promote(model.name, {"by": "a person", "asked": "at once"}, ws.ledger, ws.clock, actor=ws.actor)
+                rollback = ws.serve_of(model).rollback
+                trial = rollback is not None and bool(rollback.trial)
+                promote.promote(model.name, {"by": "a person", "asked": "at once"}, ws.ledger, ws.clock, actor=ws.actor, trial=trial)
             tell(f"version {chosen['number']} {'answers' if now else 'runs in shadow beside version ' + str(deployed['champion'])}")
+    promote.set_rules(model.name, ws.serve_of(model).rules(), ws.ledger, actor=ws.actor)
+    stopped = promote.required(model.name, ws.ledger).get("stopped")
+    if stopped:
+        tell(f"it was stopped by {stopped['by']} ({stopped['reason']}) and stays so until: treadle resume {model.name} --reason TEXT")
     return start(ws, model, port=port, tell=tell)
+
+
+def connect(ws: Workspace, url: str, *, timeout: float = 30.0, retries: int = 3) -> Endpoint:
+    """A connection to an endpoint of this project."""
+    return Endpoint(url, timeout=timeout, retries=retries)
 
 
 def _newest(ws: Workspace, model: Model) -> Record:
@@ -187,8 +198,8 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     """Start the endpoint's process and wait until it answers; the record of one that runs is returned as it is."""
     running = running_endpoint(ws, model.name)
     if running is not None:
-        with contextlib.suppress(Unavailable):
-            Endpoint(running["url"]).reload()
+        with contextlib.suppress(TreadleError):  # it looks by itself twice a second
+            connect(ws, running["url"]).reload()
         return running
     serve = ws.serve_of(model)
     host = ws.settings["host"]
@@ -205,13 +216,13 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
         )  # fmt: skip
     begun = time.monotonic()
-    client = Endpoint(f"http://{host}:{wanted}", timeout=5)
+    client = connect(ws, f"http://{host}:{wanted}", timeout=5)
     while time.monotonic() - begun < START_SECONDS:
         if child.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
             raise Unavailable(f"The endpoint ended at once: {last[0]}", where=str(log))
         record = ws.ledger.get(ENDPOINT, model.name)
-        if record is not None and record["pid"] == child.pid and record["status"] == "serving" and client.ready():
+        if record is not None and record["pid"] == child.pid and record["status"] == "serving" and client.live():
             tell(f"endpoint: {record['url']} (process {child.pid}), ready after {time.monotonic() - begun:.2f} s")
             return record
         time.sleep(0.02)

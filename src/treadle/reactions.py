@@ -4,9 +4,8 @@
     open alarms of kinds the project retrains on      ->  one retraining for all of them, with the oldest as its cause
     new rows, or no retraining for too long           ->  one retraining, with the data or the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow, if its change is within what was agreed; else a question
-    a new champion worse than the one before          ->  the one before comes back
     outcomes that came late or were corrected         ->  their window is restated
-    enough evidence in shadow, in canary              ->  canary, champion, or out
+    enough evidence in shadow, in canary, on trial    ->  canary, champion, or out and back (see `rollout`)
     an alarm whose cause was answered                 ->  resolved
     a data set whose contract is broken, or kept again  ->  an alarm to its owner, or its end
 
@@ -16,26 +15,22 @@ Each step first looks at what is recorded, so that a step that is killed, or don
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import numpy as np
-
-from treadle import feature_checks, retraining, rolled_back, settled
+from treadle import feature_checks, retraining, settled
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Retrain
-from treadle.core.errors import Refused
 from treadle.core.records import Record
-from treadle.deploy import ENDPOINT
 from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.monitoring import alarms
 from treadle.monitoring.reference import read_reference
-from treadle.monitoring.watch import Watched, code_of, judge_due, output_of
+from treadle.monitoring.watch import Watched, judge_due
 from treadle.registry import packages, promote, versions
-from treadle.serving.requests import fields_of, micros
-from treadle.serving.traffic import Decision, Pair, decide
+from treadle.rollout import rollout
+from treadle.serving.requests import fields_of
 
 HOLD = "retrain_hold"
 CAUSES = (alarms.KIND, "schedule", "new_data")
@@ -54,7 +49,6 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     look(ws, model, say)
     feature_checks.look(ws, model, say)
     rollout(ws, model, say)
-    rolled_back.look(ws, model, say)
     react(ws, model, say)
     for window in settled.settle(ws, model):
         if window["restated"]:
@@ -144,61 +138,6 @@ def _hold(ws: Workspace, model: Model, held: Held | None) -> None:
     before = None if record is None else record["held"]
     if (before or {}).get("cause") != (body["held"] or {}).get("cause") or (before or {}).get("sentence") != (body["held"] or {}).get("sentence"):
         ws.ledger.put(HOLD, model.name, body, expect=record.version if record else 0)
-
-
-def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
-    """Move a challenger on, or out, as the evidence of its stage allows."""
-    deployed = promote.deployment(model.name, ws.ledger)
-    if deployed is None or deployed["challenger"] is None or deployed["stage"] not in ("shadow", "canary"):
-        return None
-    serve = ws.serve_of(model)
-    champion, challenger = int(deployed["champion"]), int(deployed["challenger"])
-    since, now = parse_time(deployed["since"]), ws.clock.now()
-    labels = versions.get(model.name, champion, ws.ledger)["labels"]
-    pairs = paired(ws, model, champion, challenger, micros(since), micros(now) + 1, labels)
-    endpoint = ws.ledger.get(ENDPOINT, model.name)
-    failures = int(endpoint.get("challenger_failures", 0)) if endpoint else 0
-    least: timedelta = serve.shadow if deployed["stage"] == "shadow" else serve.canary_for
-    decision = decide(deployed["stage"], since, now, least, serve.least_outcomes, pairs, failures)
-    evidence = decision.evidence
-    if decision.action == "canary":
-        promote.canary(model.name, serve.canary, evidence, ws.ledger, ws.clock)
-        tell(f"version {challenger} now answers {serve.canary:.0%} of the requests: {decision.reason}")
-    elif decision.action == "promote":
-        try:
-            promote.promote(model.name, evidence, ws.ledger, ws.clock)
-        except Refused as error:  # a waiver ended while it was in canary
-            promote.reject(model.name, error.what, evidence, ws.ledger, ws.clock)
-            tell(f"version {challenger} is thrown out: {error.what}")
-            retraining.settled(ws, model, challenger, "thrown out", f"version {challenger} was thrown out: {error.what}")
-            return decision
-        tell(f"version {challenger} replaces version {champion}: {decision.reason}")
-        retraining.settled(ws, model, challenger, "took over", f"version {challenger} replaced version {champion}")
-    elif decision.action == "reject":
-        promote.reject(model.name, decision.reason, evidence, ws.ledger, ws.clock)
-        tell(f"version {challenger} is thrown out: {decision.reason}")
-        said = f"version {challenger} was thrown out in {deployed['stage']}: {decision.reason}"
-        retraining.settled(ws, model, challenger, "thrown out", said)
-    return decision
-
-
-def paired(ws: Workspace, model: Model, champion: int, challenger: int, start: int, end: int, labels: list[object]) -> list[Pair]:
-    """The row losses of both versions on the requests both were asked, whose outcome is known."""
-    from treadle.training.losses import row_loss
-
-    task = "multiclass" if labels else "regression"
-    day = 86_400_000_000
-    found: list[Pair] = []
-    for batch in ws.predictions.between(model.name, start, end):
-        for prediction, outcome in batch:
-            ours, theirs = output_of(prediction, champion), output_of(prediction, challenger)
-            truth = code_of(outcome, labels)
-            if not ours or not theirs or not np.isfinite(truth) or (labels and truth < 0):
-                continue
-            y = np.array([int(truth)]) if labels else np.array([truth])
-            losses = [float(row_loss(task, y, np.array([o]))[0]) for o in (ours, theirs)]  # type: ignore[arg-type]
-            found.append(Pair(prediction.moment // day, *losses))
-    return found
 
 
 def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:

@@ -26,11 +26,11 @@ from treadle.core.records import Link, Record, Ref
 from treadle.features.rows import KNOWN
 from treadle.governance.reaction import Cause
 from treadle.monitoring import alarms
+from treadle.packaging import feature_lists
 from treadle.pipelines.run import RUN, mark_interrupted
 from treadle.ports.notifier import Message
 from treadle.registry import conditions, promote, versions
 from treadle.start import resume
-from treadle.steps import feature_lists
 from treadle.turn import load_version, turn
 
 KIND = "reaction"
@@ -199,8 +199,9 @@ def say(ws: Workspace, id: str, *, yes: bool, reason: str = "") -> Record:
 
 def settled(ws: Workspace, model: Model, number: int, status: str, said: str) -> None:
     """Record what came of a challenger, and resolve the alarms it was made for: what they said is answered now, one way or the other."""
-    for record in ws.ledger.find(KIND, {"model": model.name, "version": number, "status": "challenges"}):
-        _end(ws, record, status, said)
+    for record in ws.ledger.find(KIND, {"model": model.name, "version": number}):
+        if record["status"] == "challenges" or (record["status"], status) == ("took over", "rolled back"):
+            _end(ws, record, status, said)
     version = versions.get(model.name, number, ws.ledger)
     if version["cause"].get("kind") == alarms.KIND:  # also of a version that a person made for an alarm
         _resolve(ws, [version["cause"]["id"]], said)

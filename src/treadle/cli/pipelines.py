@@ -52,19 +52,36 @@ def _tasks(step: Mapping[str, Any]) -> str:
 
 
 @click.command(epilog="Example: treadle resume last")
-@click.argument("run", default="", metavar="[RUN]")
+@click.argument("run", default="", metavar="[RUN|MODEL]")
 @click.option("--executor", default="", metavar="ADDRESS", help="Where the steps run, instead of the setting.")
+@click.option("--reason", default="", help="Why a stopped model may answer again; it is recorded with your name.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def resume(ctx: click.Context, run: str, executor: str, json_: bool) -> int:
+def resume(ctx: click.Context, run: str, executor: str, reason: str, json_: bool) -> int:
     """Go on with a run that was killed, stopped, failed, or waited for an approval; the newest of these if no RUN is given.
 
     It is the same run: what it had finished and what it had read of the world outside stands, the rest is done with the code as it is now.
+    With the name of a model that was stopped (treadle stop --kill) and a reason, the model answers again.
     """
     from treadle.pipelines.lookup import find_run
 
+    if reason:
+        return _answer_again(ctx, run, reason, json_)
+
     with show.opened(ctx, executor=executor) as ws:
         return _resume(ws, find_run(run, ws.ledger).id if run else "", json_)
+
+
+def _answer_again(ctx: click.Context, model: str, reason: str, json_: bool) -> int:
+    from treadle.cli.serving import switched
+    from treadle.switch import resume as go_on
+
+    ws = show.workspace(ctx)
+    done = go_on(ws, ws.model(model), reason)
+    if not json_:
+        show.say(f"version {done.record['champion']} of {done.record.id} answers again: {reason}")
+    switched(done, json_)
+    return 0
 
 
 def _resume(ws: Any, run: str, json_: bool) -> int:

@@ -72,7 +72,8 @@ def page(ws: Any, model: Any) -> list[str]:
             *([f"its loss is more than {e.loss:.0%} lower"] if e.loss is not None else []),
         ]  # fmt: skip
         asks = f"a person is asked if {' or '.join(said)}" if said else "nobody is asked: no envelope is declared"
-    back = f"for {_days(policy.roll_back)} after a takeover the version before may come back" if policy.roll_back else "nothing comes back by itself"
+    trial = serve.rollback.trial if serve.rollback else None
+    back = f"for {_days(trial)} after a takeover the version before may come back" if trial else "nothing comes back by itself"
     return [
         f"retrain: {'; '.join(when) or 'never by itself'}",
         f"from: {'the rows of the last ' + _days(policy.window) if policy.window else 'all rows that are known'}",

@@ -1,4 +1,4 @@
-"""`treadle deploy`, `treadle predict` and `treadle stop`."""
+"""`treadle deploy`, `treadle predict`, and what is done to a deployment: `treadle rollout`, `treadle rollback` and `treadle stop`."""
 
 from __future__ import annotations
 
@@ -109,13 +109,84 @@ def _sample(ws: Any, model: str, endpoint: Any) -> dict[str, Any]:
     )
 
 
-@click.command(epilog="Example: treadle stop late-arrival")
+@click.command(epilog='Example: treadle rollback late-arrival --reason "it refuses every night flight"')
 @click.argument("model", default="")
+@click.option("--reason", required=True, help="Why; it is recorded with your name.")
+@click.option("--to", "number", type=int, help="The version that is to answer; the one before if not given.")
+@click.option("--json", "json_", is_flag=True, help="Print the deployment as JSON.")
 @click.pass_context
-def stop(ctx: click.Context, model: str) -> None:
-    """Ask the endpoint's process to finish what it answers, write its log, and leave."""
-    from treadle.deploy import stop as end
+def rollback(ctx: click.Context, model: str, reason: str, number: int | None, json_: bool) -> None:
+    """Take out the version that was brought in last: a challenger, or else the champion, whose place the one before it takes.
+
+    It is in effect within seconds, also when the endpoint hangs. The version that went is not deployed again.
+    """
+    from treadle.switch import rollback as back
 
     ws = show.workspace(ctx)
-    pid = end(ws, ws.model(model).name)
-    show.say(f"the endpoint of {ws.model(model).name} (process {pid}) has stopped")
+    done = back(ws, ws.model(model), reason, to=number, tell=(lambda line: None) if json_ else show.say)
+    switched(done, json_)
+
+
+@click.command(epilog='Example: treadle stop late-arrival --kill --reason "wrong prices reach customers"')
+@click.argument("model", default="")
+@click.option("--kill", is_flag=True, help="The kill switch: predictions are refused within seconds, until treadle resume.")
+@click.option("--reason", default="", help="Why; it is recorded with your name. The kill switch needs one.")
+@click.pass_context
+def stop(ctx: click.Context, model: str, kill: bool, reason: str) -> None:
+    """Ask the endpoint's process to finish what it answers, write its log, and leave.
+
+    With --kill the process stays and refuses predictions (503), whatever is deployed, until a person says otherwise.
+    """
+    ws = show.workspace(ctx)
+    declared = ws.model(model)
+    if kill:
+        from treadle.switch import stop as kill_switch
+
+        done = kill_switch(ws, declared, reason)
+        says = done.record["stopped"]
+        show.say(f"{declared.name} is stopped by {says['by']}: {says['reason']}")
+        switched(done, False)
+        show.say(f"Go on with: treadle resume {declared.name} --reason TEXT")
+        return
+    from treadle.deploy import stop as end
+
+    pid = end(ws, declared.name)
+    show.say(f"the endpoint of {declared.name} (process {pid}) has stopped")
+
+
+def switched(done: Any, json_: bool) -> None:
+    """Print what a switch did, and how soon."""
+    if json_:
+        show.as_json({"model": done.record.id, **done.record.body, "seconds": round(done.seconds, 3), "how": done.how})
+    else:
+        show.say(f"in effect after {done.seconds:.2f} s: {done.how}")
+
+
+@click.command(epilog="Example: treadle rollout late-arrival")
+@click.argument("model", default="")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def rollout(ctx: click.Context, model: str, json_: bool) -> None:
+    """Say how a challenger, or a new champion on trial, stands: its stage, and what the evidence says now. Changes nothing."""
+    from treadle.registry import promote
+    from treadle.rollout import judged
+
+    ws = show.workspace(ctx)
+    declared = ws.model(model)
+    now = promote.required(declared.name, ws.ledger)
+    decision = None if now["stage"] == "none" else judged(ws, declared, now)
+    if json_:
+        found = {"action": decision.action, "reason": decision.reason, "evidence": decision.evidence} if decision else None
+        show.as_json({"model": declared.name, **now.body, "decision": found})
+        return
+    if now.get("stopped"):
+        show.say(f"{declared.name} was stopped by {now['stopped']['by']} on {now['stopped']['at'][:16]}: {now['stopped']['reason']}")
+    others = {"trial": f"on trial; version {now.get('beside')} is kept beside it", "none": "alone"}
+    beside = others.get(now["stage"]) or f"with version {now['challenger']} in {now['stage']} ({now['share']:.0%} of the requests)"
+    show.say(f"version {now['champion']} answers {beside}, since {now['since'][:16]}")
+    if decision is not None:
+        show.say(f"now: {decision.action}: {decision.reason}")
+        for name, value in decision.evidence.items():
+            show.say(f"  {name:<12} {value}")
+    if now["previous"]:
+        show.say(f"to go back to: version {now['previous'][-1]} (treadle rollback {declared.name} --reason TEXT)")

@@ -308,7 +308,7 @@ def answers(model: str, number: int, ledger: Ledger) -> str:
     if now is None:
         return ""
     if now["champion"] == number:
-        return "champion" if now["stage"] != "stopped" else ""
+        return "champion" if not now.get("stopped") else ""
     return f"challenger ({now['stage']})" if now["challenger"] == number else ""
 
 

@@ -23,9 +23,11 @@ from treadle.ports.predictions import Prediction
 from treadle.serving.as_is import encoder_of
 from treadle.serving.lookup import Lookup
 from treadle.serving.requests import Parser, fields_of
+from treadle.serving.service import Service
 
 _json = msgspec.json.Encoder()
 MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
+KEY = "__key__"  # in the logged inputs: a hash of the caller's header that decided the side of a split
 
 
 class Loaded:
@@ -45,6 +47,7 @@ class Loaded:
         self.parser = Parser(self.request, self.features)
         self._plan = _plan(self.features, manifest["views"])
         self.moment_field: str | None = manifest.get("moment")
+        self.service = Service()
 
     def feature_values(self, values: Mapping[str, Any], moment: int, store: OnlineStore) -> tuple[list[Any], dict[str, str]]:
         """The model's features for one parsed row, and why views had nothing valid at `moment`, by their names."""
@@ -97,9 +100,15 @@ class Loaded:
 
     def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for rows of feature values. Raises Corrupt when the model answers nonsense."""
-        outputs = self._scorer.score(self._encoder.matrix(rows))
-        if outputs.shape != (len(rows), max(1, len(self.labels))) or not np.isfinite(outputs).all():
-            raise Corrupt(f"Version {self.number} answered with shape {outputs.shape} or values that are not finite.")
+        begun = time.perf_counter_ns()
+        try:
+            outputs = self._scorer.score(self._encoder.matrix(rows))
+            if outputs.shape != (len(rows), max(1, len(self.labels))) or not np.isfinite(outputs).all():
+                raise Corrupt(f"Version {self.number} answered with shape {outputs.shape} or values that are not finite.")
+        except Exception:
+            self.service.broke()
+            raise
+        self.service.done(len(rows), time.perf_counter_ns() - begun)
         return outputs
 
 
@@ -136,12 +145,18 @@ def _plan(features: Sequence[Field], views: Mapping[str, Mapping[str, Any]]) -> 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Who answers: immutable, so that a swap is one assignment and no request sees half of it."""
+    """Who answers: immutable, so that a swap is one assignment and no request sees half of it.
+
+    Args:
+        stage: 'none', 'shadow' or 'trial' (the other version is asked and not heard), 'canary' (it answers its share), 'stopped'.
+        key: what keeps a caller on one side: 'field:NAME', 'header:NAME', or '' (the prediction's id).
+    """
 
     champion: Loaded | None
     challenger: Loaded | None = None
     stage: str = "none"
     share: float = 0.0
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,8 +185,11 @@ class Endpoint:
         self.challenger_failures = 0
         self._now = now
 
-    def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None) -> list[Answer]:
+    def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None, caller: str = "") -> list[Answer]:
         """Answer rows. All are checked before any is answered.
+
+        Args:
+            caller: the value of the header that keeps a caller on one side of a split, if the traffic asks for one.
 
         Raises: InvalidRequest naming the row and its fields; Unavailable when nothing is deployed or the model was stopped.
         """
@@ -199,22 +217,27 @@ class Endpoint:
                 other = challenger.outputs(
                     [f for f, _ in (looked_up if same else challenger.feature_rows(parsed, moments, self.lookup.get_many))]
                 )
+                challenger.service.beside(champion.service)
+                champion.service.beside(challenger.service)
             except Exception:  # whatever a challenger does, the caller gets the champion's answer; the failure counts against it
                 self.challenger_failures += len(rows)
         micros = (time.perf_counter_ns() - begun) // 1000 // len(rows)
         answers = []
         for i, values in enumerate(parsed):
             id = ids[i] if ids else new_id("p")
-            canary = challenger is not None and traffic.stage == "canary" and share_of(id) < traffic.share
+            canary = challenger is not None and traffic.stage == "canary" and share_of(side(traffic.key, caller, values) or id) < traffic.share
             version, output, unheard = champion, outputs[i], other[i] if other is not None else None
             if canary and challenger is not None and other is not None:
                 version, output, unheard = challenger, other[i], outputs[i]
             silent = champion if version is challenger else challenger if other is not None else None
             features, missing = looked_up[i]
+            logged = {**values, MISSING: missing} if missing else values
+            if caller and traffic.key.startswith("header:"):
+                logged = {**logged, KEY: hashlib.blake2b(f"{self.model}:{caller}".encode(), digest_size=8).hexdigest()}
             entry = Prediction(
                 id, self.model, moments[i], now, version.number, "champion" if version is champion else "canary", tuple(output.tolist()),
                 silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
-                _json.encode({**values, MISSING: missing} if missing else values), _json.encode(features), micros,
+                _json.encode(logged), _json.encode(features), micros,
             )  # fmt: skip
             answers.append(Answer(_body(entry, version, missing), entry))
         return answers
@@ -248,6 +271,14 @@ def _body(entry: Prediction, version: Loaded, missing: Mapping[str, str]) -> dic
 
 def _label(label: Any) -> str:
     return label if isinstance(label, str) else _json.encode(label).decode()
+
+
+def side(key: str, caller: str, values: Mapping[str, Any]) -> str:
+    """What decides a request's side of a split: the caller's sticky key, '' when there is none."""
+    if not key:
+        return ""
+    value = caller if key.startswith("header:") else values.get(key[6:])
+    return "" if value is None or value == "" else f"{key}={value}"
 
 
 def share_of(id: str) -> float:

@@ -25,6 +25,7 @@ from treadle.serving.journal import Journal
 from treadle.settings import read_settings
 from treadle.web.api.endpoint import LARGEST_BODY, Routes, ok
 from treadle.web.leave import leave
+from treadle.web.watching import Watching
 
 KIND = "endpoint"
 POLL = 0.5  # seconds between looks at the deployment record
@@ -43,6 +44,7 @@ class Server:
         self._seen = 0
         self._said_failures = 0
         self._swap = asyncio.Lock()
+        self._watching = Watching(ws, model)
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
@@ -71,8 +73,11 @@ class Server:
                 self._loaded[number] = Loaded(folder, manifest, formats(), number)
             return self._loaded[number]
 
-        traffic = Traffic(version(record["champion"]), version(record["challenger"]), record["stage"], float(record["share"]))
-        for number in set(self._loaded) - {record["champion"], record["challenger"]}:
+        # In its trial a new champion has the one before beside it, unheard: as a challenger in shadow.
+        other = record["challenger"] if record["challenger"] is not None else record.get("beside")
+        stage = "stopped" if record.get("stopped") else "canary" if record["stage"] in promote.HEARD else record["stage"]
+        traffic = Traffic(version(record["champion"]), version(other), stage, float(record["share"]), str(record.get("rules", {}).get("key", "")))
+        for number in set(self._loaded) - {record["champion"], other}:
             del self._loaded[number]
         return traffic
 
@@ -121,6 +126,9 @@ class Server:
             await asyncio.sleep(POLL)
             try:
                 await self.follow()
+                record = promote.deployment(self._model, self._ws.ledger)
+                if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
+                    await self.follow()
                 if self._endpoint.challenger_failures != self._said_failures:
                     self._said_failures = self._endpoint.challenger_failures
                     self._say("serving")

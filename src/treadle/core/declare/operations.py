@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from treadle.core.clock import span
 from treadle.core.declare.model import Model
 from treadle.core.declare.place import here
+from treadle.core.declare.rollout import ABTest, Rollback, as_json
 from treadle.core.errors import ProjectError, UsageError
 
 KINDS = ("quality", "calibration", "input", "prediction", "data_quality")
@@ -63,6 +64,10 @@ class Serve:
         durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
         port: 0 picks a free one.
         store_down: what is done while the online store does not answer: 'refuse' requests (503), or 'answer' them without its features, and say so.
+        rollback: what throws a version out by itself; None: nothing does but a failure or worse answers in shadow and canary.
+        takeover: what follows the shadow: 'canary', an A/B test, or 'blue_green' (the whole at once, the old one kept warm for the trial).
+        key: what keeps a caller on one side of a split: 'field:customer' or 'header:x-user'; '' decides request by request.
+        keys: whether callers must show an API key.
     """
 
     model: Model
@@ -74,6 +79,14 @@ class Serve:
     port: int = 0
     place: str = field(default="", compare=False)
     store_down: Literal["refuse", "answer"] = "refuse"
+    rollback: Rollback | None = field(default_factory=Rollback, kw_only=True)
+    takeover: Literal["canary", "blue_green"] | ABTest = field(default="canary", kw_only=True)
+    key: str = field(default="", kw_only=True)
+    keys: bool = field(default=False, kw_only=True)
+
+    def rules(self) -> dict[str, Any]:
+        """What the endpoint, which does not run the project file, must know of the rollout."""
+        return {"rollback": as_json(self.rollback), "key": self.key, "keys": self.keys}
 
 
 @dataclass(frozen=True)
@@ -122,15 +135,13 @@ class Retrain:
     cpu: timedelta | None = None
     ask: Literal["never", "outside", "always"] = "outside"
     envelope: Envelope | None = None
-    roll_back: timedelta = timedelta(0)
     not_while: tuple[str, ...] = ()
 
 
 def on_evidence(
     at_most: str = "1 per month", *, on: tuple[str, ...] = ("quality", "calibration"), every: str | timedelta | None = None,
     new_rows: str | float | None = None, window: str | timedelta | None = None, cooldown: str | timedelta = "0s", cpu: str | timedelta | None = None,
-    ask: Literal["never", "outside", "always"] = "outside", envelope: Envelope | None = None, roll_back: str | timedelta = "0s",
-    not_while: tuple[str, ...] = (),
+    ask: Literal["never", "outside", "always"] = "outside", envelope: Envelope | None = None, not_while: tuple[str, ...] = (),
 ) -> Retrain:  # fmt: skip
     """Retrain when an alarm of one of these kinds is raised: 'quality', 'calibration', 'input', 'prediction', 'data_quality'.
 
@@ -143,8 +154,6 @@ def on_evidence(
         cpu: CPU time that retrainings may use in the span of `at_most`; beyond it they wait.
         ask: whether a person is asked before a version that passed its gates may challenge: 'never', 'outside' the envelope, 'always'.
         envelope: what it may change without a person; see `tr.envelope`.
-        roll_back: for so long after a takeover the version before is asked again about the same requests, and comes back if it would have been
-            better beyond chance.
         not_while: kinds of alarm during which nothing is retrained: ('data_quality',) learns nothing from a broken feed.
     """
     unknown = (set(on) | set(not_while)) - set(KINDS)
@@ -156,7 +165,7 @@ def on_evidence(
     spans = [None if s is None else span(s) for s in (every, window, cpu)]
     if any(s is not None and s <= timedelta(0) for s in spans):
         raise ProjectError("every, window and cpu are lengths of time above zero.", where=here(), hint="For example '30d'.")
-    return Retrain(rate(at_most), tuple(on), spans[0], rows, spans[1], span(cooldown), spans[2], ask, envelope, span(roll_back), tuple(not_while))
+    return Retrain(rate(at_most), tuple(on), spans[0], rows, spans[1], span(cooldown), spans[2], ask, envelope, tuple(not_while))
 
 
 def _count(value: str | float) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
 from treadle.core.declare import pipeline as p
+from treadle.core.declare import rollout as ro
 from treadle.core.declare import schedule as sched
 from treadle.core.declare.data import Contract, Dataset, View, names, optional_span
 from treadle.core.declare.datasheet import Datasheet
@@ -23,6 +24,8 @@ from treadle.core.errors import ProjectError
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.ASCII)
 AUTO = "auto"
 T = TypeVar("T")
+
+_ROLLBACK = ro.Rollback()
 
 
 class Project:
@@ -265,13 +268,26 @@ class Project:
         durability: Literal["acknowledged", "buffered"] = "acknowledged",
         port: int = 0,
         store_down: Literal["refuse", "answer"] = "refuse",
+        rollback: ro.Rollback | None = _ROLLBACK,
+        takeover: Literal["canary", "blue_green"] | ro.ABTest = "canary",
+        key: str = "",
+        keys: bool = False,
     ) -> ops.Serve:
         """Declare how a model is served. See `Serve`."""
         place = here()
         self._own(model, place)
         if store_down not in ("refuse", "answer"):
             raise ProjectError(f"store_down={store_down!r} is not known.", where=place, hint="Use 'refuse' or 'answer'.")
-        declared = ops.Serve(model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place, store_down)
+        if not isinstance(takeover, ro.ABTest) and takeover not in ro.STRATEGIES:
+            raise ProjectError(f"takeover={takeover!r} is not known.", where=place, hint="Use 'canary', 'blue_green' or tr.ab_test(...).")
+        key = ro.checked_key(key)
+        fields = {c for i in model.inputs for c in (i.columns if isinstance(i, Derived) else (i,))} | {c for v in model.views for c in v.entity}
+        if key.startswith("field:") and key[6:] not in fields:
+            raise ProjectError(f"key={key!r} is no field of a request of {model.name!r}.", where=place, hint="Or use a header: key='header:x-user'.")
+        declared = ops.Serve(
+            model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place, store_down,
+            rollback=rollback, takeover=takeover, key=key, keys=bool(keys),
+        )  # fmt: skip
         return _add(self.serves, model.name, declared, "endpoint for model", place)
 
     def watch(

@@ -73,8 +73,9 @@ class Routes:
             if path in ("/health/live", "/ping"):
                 return ok({"status": "live"})
             if path == "/health/ready":
-                ready = self._endpoint.traffic.champion is not None
-                return ok({"status": "ready" if ready else "loading"}, 200 if ready else 503)
+                traffic = self._endpoint.traffic
+                status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
+                return ok({"status": status}, 200 if status == "ready" else 503)
             if path == "/metrics":
                 ages = await asyncio.to_thread(self._endpoint.ages)
                 return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal, ages).encode()
