@@ -83,8 +83,8 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     with ledger.transaction():
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "about", Ref("model_version", f"{model}.v{version}")))
-        for addressee, asked in ASKED.items():
-            feedback = {"alarm": id, "for": addressee, "asked": asked, "model": model, "status": "open", "at": body["raised"], "answer": ""}
+        for addressee, question in ASKED.items():
+            feedback = {"alarm": id, "for": addressee, "asked": question, "model": model, "status": "open", "at": body["raised"], "answer": ""}
             ledger.put(FEEDBACK, f"{id}-{addressee.replace(' ', '-')}", feedback, expect=0)
         _raised(record, ledger)
     return record
