@@ -90,6 +90,11 @@ def parse(values: pl.Series, kind: Kind, *, decimal_comma: bool = False, tz: str
     if kind == "boolean":
         lower = text.str.to_lowercase()
         return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False).alias(values.name)).to_series()
+    if not decimal_comma or kind == "integer":
+        # What Polars reads by itself reads alike by the rules below, which take a text apart: five times the work.
+        at_once = text.cast(pl.Int64 if kind == "integer" else pl.Float64, strict=False)
+        if at_once.null_count() == text.null_count() and (kind == "integer" or at_once.is_finite().all()):
+            return at_once
     plain = plain_numbers(text, decimal_comma=decimal_comma)
     if kind == "integer":
         whole = _keep(plain, plain.str.contains(_WHOLE)).str.replace(r"\.0*$", "").str.strip_prefix("+")
@@ -178,7 +183,9 @@ def _from_machine(text: pl.Series, tz: str) -> pl.Series:
     zoned = text.str.ends_with("Z")
     plain = text.str.strip_suffix("Z")
     days = plain.str.len_bytes() == 10
-    found = [] if days.all() else [plain.str.to_datetime(f"%Y-%m-%d{mark}%H:%M:%S%.f", time_unit="us", strict=False) for mark in " T"]
+    marks = [] if days.all() else [mark for mark in " T" if plain.str.contains(mark, literal=True).any()]
+    parts = "%.f" if plain.str.contains(".", literal=True).any() else ""  # formats without it are read several times faster
+    found = [plain.str.to_datetime(f"%Y-%m-%d{mark}%H:%M:%S{parts}", time_unit="us", strict=False) for mark in marks]
     if days.any() or not found:
         found.append(plain.str.to_datetime("%Y-%m-%d", time_unit="us", strict=False))
     local = pl.select(pl.coalesce(*(pl.lit(s) for s in found)).alias(text.name)).to_series()
