@@ -15,6 +15,7 @@ from treadle.core.declare import schedule as sched
 from treadle.core.declare.data import Contract, Dataset, View, names, optional_span
 from treadle.core.declare.datasheet import Datasheet
 from treadle.core.declare.features import Derived, Within
+from treadle.core.declare.gates import Gate
 from treadle.core.declare.place import here, length
 from treadle.core.declare.policy import check_policy
 from treadle.core.declare.source import Source
@@ -169,7 +170,7 @@ class Project:
         candidates: str | Iterable[m.Candidate] = AUTO,
         split: m.Split | None = None,
         slices: Iterable[str] = (),
-        gates: Iterable[g.Gate] | None = None,
+        gates: Iterable[Gate] | None = None,
         trials: int | None = None,
         seed: int = 0,
         parallel_trials: int = 1,
@@ -340,7 +341,7 @@ def _protected(given: str | m.Protected | Iterable[str | m.Protected]) -> tuple[
     return tuple(m.Protected(p) if isinstance(p, str) else p for p in several)
 
 
-def default_gates() -> tuple[g.Gate, ...]:
+def default_gates() -> tuple[Gate, ...]:
     """The evidence asked for when a project does not say."""
     return (g.enough_rows(), g.signal(), g.beats_baseline(), g.beats_champion(), g.certain(), g.no_leakage())
 
