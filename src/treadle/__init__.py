@@ -18,13 +18,13 @@ _FACE = {
     "hour": "features", "minute_of_day": "features", "weekday": "features", "month": "features",
     "difference": "features", "ratio": "features", "length": "features", "formula": "features", "within": "features",
     "by_time": "model", "at_random": "model", "by_group": "model", "ranking": "model", "forecast": "model", "anomaly": "model",
-    "candidate": "model", "gate": "model", "enough_rows": "model", "signal": "model",
-    "beats_baseline": "model", "beats_champion": "model", "certain": "model", "calibrated": "model", "every_slice": "model",
-    "no_worse_than_champion": "model",
-    "approved": "model", "bands": "model", "better_than_luck": "model", "carded": "model", "covered": "model", "explained": "model",
-    "fair": "model", "fast": "model",
-    "invariant": "model", "licensed": "model", "no_leakage": "model", "no_weak_slice": "model", "robust": "model", "signature": "model",
-    "small": "model",
+    "candidate": "model", "gate": "gates", "enough_rows": "gates", "signal": "gates",
+    "beats_baseline": "gates", "beats_champion": "gates", "certain": "gates", "calibrated": "gates", "every_slice": "gates",
+    "no_worse_than_champion": "gates",
+    "approved": "gates", "bands": "model", "better_than_luck": "gates", "carded": "gates", "covered": "gates", "explained": "gates",
+    "fair": "gates", "fast": "gates",
+    "invariant": "gates", "licensed": "gates", "no_leakage": "gates", "no_weak_slice": "gates", "robust": "gates", "signature": "gates",
+    "small": "gates",
     "on_evidence": "operations", "envelope": "operations", "rollback_when": "rollout", "ab_test": "rollout",
     "Transient": "errors", "Terminal": "errors",
     "step": "pipeline", "when": "pipeline", "unless": "pipeline", "first_of": "pipeline", "approval": "pipeline",
@@ -37,18 +37,12 @@ if TYPE_CHECKING:
     from treadle.core.declare.data import Contract, boolean, category, integer, like, number, text, timestamp
     from treadle.core.declare.datasheet import datasheet
     from treadle.core.declare.features import difference, formula, hour, length, minute_of_day, month, ratio, weekday, within
-    from treadle.core.declare.model import (
-        anomaly,
+    from treadle.core.declare.gates import (
         approved,
-        at_random,
-        bands,
         beats_baseline,
         beats_champion,
         better_than_luck,
-        by_group,
-        by_time,
         calibrated,
-        candidate,
         carded,
         certain,
         covered,
@@ -57,19 +51,18 @@ if TYPE_CHECKING:
         explained,
         fair,
         fast,
-        forecast,
         gate,
         invariant,
         licensed,
         no_leakage,
         no_weak_slice,
         no_worse_than_champion,
-        ranking,
         robust,
         signal,
         signature,
         small,
     )
+    from treadle.core.declare.model import anomaly, at_random, bands, by_group, by_time, candidate, forecast, ranking
     from treadle.core.declare.operations import envelope, on_evidence
     from treadle.core.declare.pipeline import approval, first_of, step, unless, when
     from treadle.core.declare.project import Project

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import treadle as tr
 from treadle.core.canonical import canonical
-from treadle.core.declare.model import Gate
+from treadle.core.declare.gates import Gate
 from treadle.core.declare.project import default_gates
 from treadle.core.errors import ProjectError
 from treadle.governance.gates import GATES, judge

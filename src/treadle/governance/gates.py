@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from treadle.core.declare.model import Gate
+from treadle.core.declare.gates import Gate
 from treadle.core.errors import ProjectError
 from treadle.training.losses import HIGHER_IS_BETTER
 

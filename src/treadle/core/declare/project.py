@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
+from treadle.core.declare import gates as g
 from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
 from treadle.core.declare import pipeline as p
@@ -15,6 +16,7 @@ from treadle.core.declare import schedule as sched
 from treadle.core.declare.data import Contract, Dataset, View, names, optional_span
 from treadle.core.declare.datasheet import Datasheet
 from treadle.core.declare.features import Derived, Within
+from treadle.core.declare.gates import Gate
 from treadle.core.declare.place import here, length
 from treadle.core.declare.policy import check_policy
 from treadle.core.declare.source import Source
@@ -173,7 +175,7 @@ class Project:
         candidates: str | Iterable[m.Candidate] = AUTO,
         split: m.Split | None = None,
         slices: Iterable[str] = (),
-        gates: Iterable[m.Gate] | None = None,
+        gates: Iterable[Gate] | None = None,
         trials: int | None = None,
         seed: int = 0,
         parallel_trials: int = 1,
@@ -370,9 +372,9 @@ def _protected(given: str | m.Protected | Iterable[str | m.Protected]) -> tuple[
     return tuple(m.Protected(p) if isinstance(p, str) else p for p in several)
 
 
-def default_gates() -> tuple[m.Gate, ...]:
+def default_gates() -> tuple[Gate, ...]:
     """The evidence asked for when a project does not say."""
-    return (m.enough_rows(), m.signal(), m.beats_baseline(), m.beats_champion(), m.certain(), m.no_leakage())
+    return (g.enough_rows(), g.signal(), g.beats_baseline(), g.beats_champion(), g.certain(), g.no_leakage())
 
 
 def _check_search(
