@@ -64,7 +64,19 @@ def formats() -> dict[str, Callable[[], ModelFormat]]:
 
         return OnnxFile()
 
-    return {"onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops, "onnx-file": onnx_file}
+    def pickle() -> ModelFormat:
+        from treadle.backends.pickle_format import PickleFormat
+
+        return PickleFormat()
+
+    def mlmodel() -> ModelFormat:
+        from treadle.backends.mlmodel_format import MlmodelFormat
+
+        return MlmodelFormat()
+
+    return {
+        "onnx": onnx, "lightgbm": lightgbm, "xgboost": xgboost, "skops": skops, "onnx-file": onnx_file, "pickle": pickle, "mlmodel": mlmodel
+    }  # fmt: skip
 
 
 def tree_table(model: Any) -> Any:
@@ -145,7 +157,12 @@ class Workspace:
     @property
     def shelf(self) -> Shelf:
         """Where opened packages lie, and whose signatures count at this moment."""
-        return Shelf(self.settings.home / "packages", keys.trust(self.keys, self.clock.now()))
+        return Shelf(self.settings.home / "packages", keys.trust(self.keys, self.clock.now()), self.model_code)
+
+    @property
+    def model_code(self) -> bool:
+        """Whether models may run code of their own."""
+        return self.settings["model_code"] == "yes"
 
     @property
     def keys(self) -> Path:

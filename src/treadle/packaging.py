@@ -49,7 +49,7 @@ def pack(
     problems: list[str] = []
     made_by = type(trained["pipeline"][-1]).__module__.partition(".")[0]
     for format_name, make in formats().items():
-        if make().library not in ("", made_by):
+        if make().library not in ("", made_by) or (make().runs_code and not ws.model_code):
             continue
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

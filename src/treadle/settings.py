@@ -28,6 +28,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
     "keys": ("{home}/keys", "Folder of the key that packages are signed with, and of the keys whose signatures count."),
     "signing": ("auto", "`auto` makes a key with the first version of a project whose ledger is a file of its own; `off` leaves it to you."),
+    "model_code": ("no", "`yes` allows models that run code of their own: pickles of your own runs, MLmodel folders. They must be signed."),
     "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
     "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
 }

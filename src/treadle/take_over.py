@@ -56,12 +56,8 @@ def take_over(
         mlmodel.write(folder, manifest, __version__)
         listed = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
         loaded = Loaded(folder, {**manifest, "files": listed}, formats())
-        try:
-            checked = check(loaded, examples)
-        finally:
-            close = getattr(loaded, "close", None)
-            if close is not None:
-                close()
+        checked = check(loaded, examples)
+        del loaded  # and with it the process of a model that has one
         stored = packages.store(folder, {**manifest, "parity": checked}, ws.blobs)
         size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     body = foreign.body(
@@ -105,6 +101,30 @@ def onnx_file(ws: Workspace, name: str, path: Path, wish: Any, *, reason: str, e
         shutil.copyfile(path, folder / info["file"])
 
     return take_over(ws, name, "onnx file", info, fields, files, where, reason=reason, examples=examples)
+
+
+def mlmodel_folder(
+    ws: Workspace, name: str, source: Path, wish: Any, *, reason: str, examples: Sequence[Any] = (), python: Path | None = None,
+    seconds: float = 10.0, tell: Callable[[str], None] = lambda line: None,
+) -> Record:  # fmt: skip
+    """Take over a folder with an MLmodel file and the flavour python_function. See `backends.mlmodel_format`.
+
+    Raises: Refused where models may not run code.
+    """
+    from treadle.backends import mlmodel_format
+
+    if not ws.model_code:
+        told = "A model of this kind runs code of its own, and this project does not allow that."
+        raise Refused(told, where=str(source), hint="If you trust it, allow that with the setting model_code = yes.")
+    info, fields = mlmodel_format.describe(source, wish, python, seconds)
+    if python is None:
+        tell(f"making an environment of {len(info['requirements'])} packages, if there is none yet")
+
+    def files(folder: Path) -> None:
+        mlmodel_format.copy(source, folder)
+
+    where = {"file": source.resolve().name, "flavour": info["loader"], "logged_with": info["logged_with"]}
+    return take_over(ws, name, "MLmodel folder", info, fields, files, where, reason=reason, examples=examples)
 
 
 def read_examples(path: Path) -> list[Any]:

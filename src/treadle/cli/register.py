@@ -17,13 +17,13 @@ from treadle.core.errors import UsageError
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--reason", required=True, help="Why it may be served here without evidence of its own; it goes on record with your name.")
 @click.option("--labels", metavar="A,B|FILE", help="The classes in the order of the output: with commas, or a JSON file with a list of them.")
-@click.option("--columns", metavar="A,B", help="Names for the columns of an input that has several; it is one field with a list of numbers otherwise.")
+@click.option("--columns", metavar="A,B", help="Names for the columns of an input; it is one field with a list of numbers otherwise.")
 @click.option("--output", default="", help="Which output is the answer, if the file has several.")
 @click.option("--link", type=click.Choice(["softmax", "sigmoid"]), help="What makes probabilities of the output, if it gives log-odds.")
 @click.option("--number", is_flag=True, help="The output is a number, not a probability.")
 @click.option("--examples", type=click.Path(path_type=Path), help="A JSON file of rows and the answers they must get: {'row': ..., 'answer': ...}.")
-@click.option("--python", type=click.Path(path_type=Path), help="For an MLmodel folder: an interpreter that has what it needs; one is made if not given.")
-@click.option("--seconds", type=click.FloatRange(0.01, 3600), default=10.0, show_default=True, help="For an MLmodel folder: how long a call may take.")
+@click.option("--python", type=click.Path(path_type=Path), help="For an MLmodel folder: an interpreter with what it needs; else one is made.")
+@click.option("--seconds", type=click.FloatRange(0.01, 3600), default=10.0, show_default=True, help="How long a call of an MLmodel folder may take.")
 @click.option("--json", "json_", is_flag=True, help="Print the version's record as JSON.")
 @click.pass_context
 def register(

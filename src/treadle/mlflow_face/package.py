@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.assemble import formats
-from treadle.core.errors import Corrupt, InvalidRequest, NotFound
+from treadle.core.errors import Corrupt, InvalidRequest, NotFound, Refused
 from treadle.registry.mlmodel import probability
 from treadle.registry.packages import MANIFEST
 from treadle.registry.signing import FILE as SIGNATURE
@@ -26,6 +26,8 @@ class Package:
 
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder)
+        if manifest["model"].get("runs_code"):
+            raise Refused("The package holds a model that runs code of its own; it is served by Treadle alone.", where=str(folder))
         extra = [SIGNATURE] if (folder / SIGNATURE).is_file() else []
         self._loaded = Loaded(folder, {**manifest, "files": [*manifest["files"], *extra]}, formats())
 

@@ -26,10 +26,11 @@ AGAIN = "Delete that folder; it is made again."
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where opened packages lie, and whose signatures count."""
+    """Where opened packages lie, whose signatures count, and whether models may run code of their own."""
 
     folder: Path
     trust: Trust
+    code: bool = False
 
 
 def store(folder: Path, manifest: Mapping[str, Any], blobs: Blobs) -> dict[str, Any]:
@@ -113,9 +114,20 @@ def open_package(package: Mapping[str, Any], blobs: Blobs, shelf: Shelf) -> tupl
             shutil.rmtree(building)
     _same(target, files, blobs)
     manifest: dict[str, Any] = json.loads((target / MANIFEST).read_bytes())
+    if manifest.get("model", {}).get("runs_code"):
+        _may_run(shelf)
     if signature:
         manifest["files"] = {**manifest["files"], signing.FILE: signature["bundle"]}
     return target, manifest
+
+
+def _may_run(shelf: Shelf) -> None:
+    """Raises Refused unless models may run code here, and this one's signature was checked."""
+    if not shelf.code:
+        hint = "If you trust it, allow that with the setting model_code = yes."
+        raise Refused("The model runs code of its own, and this project does not allow that.", hint=hint)
+    if not shelf.trust.asks:
+        raise Refused("The model runs code of its own, and no key is trusted that could have signed it.", hint="Make one with: treadle signing init")
 
 
 def _check_name(name: str) -> None:
