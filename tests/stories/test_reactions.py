@@ -115,9 +115,10 @@ def test_a_retraining_that_was_begun_and_left_is_gone_on_with_by_whoever_looks_n
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(retraining, "turn", killed)
-        react(ws, ws.model(), lambda line: None)
+        with pytest.raises(KeyboardInterrupt):
+            react(ws, ws.model(), lambda line: None)
     assert ws.ledger.find(retraining.KIND)[0]["status"] == "started"
     ws.clock = ReplayClock(parse_time("2024-02-22"))  # the rows are still those of when the alarm was first answered
     done = react(ws, ws.model(), lambda line: None)

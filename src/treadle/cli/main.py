@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "readiness": ("treadle.cli.evidence:readiness", "Score a model by the 28 tests of the ML Test Score, from what is recorded."),
     "status": ("treadle.cli.look:status", "Say how the project stands."),
     "features": ("treadle.cli.features:features", "List the features, what stands on what, and check that serving gives what training saw."),
+    "up": ("treadle.cli.up:up", "Keep endpoints, watches, the scheduler and the console running; start again what dies."),
     "stop": ("treadle.cli.serving:stop", "Stop an endpoint."),
     "console": ("treadle.cli.look:console", "Open the record of everything in a browser page on this machine."),
     "schedule": ("treadle.cli.schedule:schedule", "List the schedules, run the scheduler, trigger or pause one."),
