@@ -22,6 +22,11 @@ LEASE = "run_lease"
 SECONDS = 30.0
 
 
+def born(pid: int) -> str:
+    """When a process began, as the system counts it; tells it from a later one with the same number. Empty where that cannot be seen."""
+    return _born(pid)
+
+
 def owner() -> dict[str, Any]:
     """This process, as the owner of a run. `born` tells it from a later process with the same number."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "token": new_id("driver"), "seen": time.time()}
