@@ -39,7 +39,7 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
 from treadle.registry import packages
 from treadle.registry import versions as registry
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5

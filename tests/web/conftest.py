@@ -19,7 +19,7 @@ from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import promote, versions
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 from treadle.steps import feature_lists
 from treadle.turn import load_version, turn
 
