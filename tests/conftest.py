@@ -14,7 +14,7 @@ pytest.register_assert_rewrite("treadle.testing")
 
 from treadle.assemble import Workspace, open_workspace  # noqa: E402
 from treadle.data.write_project import write_blank  # noqa: E402
-from treadle.serving.endpoint import Loaded  # noqa: E402
+from treadle.serving.loaded import Loaded  # noqa: E402
 
 # No deadlines: a shared machine is slow at times. In CI the same examples each time: a red build must mean a changed program.
 settings.register_profile("treadle", deadline=None, derandomize=bool(os.environ.get("CI")))

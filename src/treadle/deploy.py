@@ -28,7 +28,7 @@ from treadle.materialise import materialise, note_stale
 from treadle.pipelines.run import Outcome, alive
 from treadle.registry import conditions, packages, promote, versions
 from treadle.serving.address import free_port, port_free
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
 from treadle.turn import in_memory, turn, view_histories
 

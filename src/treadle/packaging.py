@@ -22,7 +22,7 @@ from treadle.features import rows as feature_rows
 from treadle.origin import licences
 from treadle.registry import keys, mlmodel, packages
 from treadle.registry import versions as registry
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 PARITY_ROWS = 2_000
 PARITY = 1e-5

@@ -36,7 +36,7 @@ from treadle.pipelines.results import Filed
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions as registry
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 BASELINES = {
     "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",

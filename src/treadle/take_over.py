@@ -20,7 +20,7 @@ from treadle.core.errors import Conflict, DataError, Refused, UsageError
 from treadle.core.records import Record
 from treadle.packaging import PARITY, sign_package
 from treadle.registry import foreign, mlmodel, packages, versions
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.IGNORECASE)
 

@@ -33,7 +33,7 @@ from treadle.pipelines.run import Outcome, mark_interrupted
 from treadle.ports.executor import Resources
 from treadle.registry import packages
 from treadle.registry import versions as registry
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 
 def turn(

@@ -17,7 +17,7 @@ from treadle.core.errors import Corrupt, DataError, InvalidRequest
 from treadle.features.parity import request_of
 from treadle.serving.batch import Batch
 from treadle.serving.encode import Encoder
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 from treadle.serving.matrix import ColumnEncoder
 from treadle.serving.requests import micros
 
@@ -48,7 +48,7 @@ def alone(loaded: Loaded, row: dict[str, Any]) -> np.ndarray | None:
         return None
     at = values.get("at")
     values["at"] = micros(NOW) if at is None else at
-    features, _ = loaded.feature_rows([{"x": None, "word": None, **values}], [values["at"]], lambda keys: [None] * len(keys))[0]
+    features, _ = loaded.look_up([{"x": None, "word": None, **values}], [values["at"]], lambda keys: [None] * len(keys))[0]
     return loaded.outputs([features])[0]
 
 

@@ -17,13 +17,27 @@ from treadle.backends.memory_online import MemoryOnline
 from treadle.core.errors import InvalidRequest, TreadleError, Unavailable
 from treadle.features.online import entity_key
 from treadle.ports.online import Key, Value
-from treadle.serving.endpoint import Answer, Endpoint, Loaded, Traffic, share_of
+from treadle.ports.predictions import Prediction
+from treadle.serving.answers import Answered, share_of
+from treadle.serving.endpoint import Endpoint, Traffic
+from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
 
 NOW = micros(datetime(2013, 4, 1, 12, tzinfo=UTC))
 HOUR = 3_600_000_000
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7, "at": "2013-04-01T12:00:00Z"}
 Make = Callable[..., Loaded]
+
+
+class Answer:
+    """What a caller gets for one row, read as they read it, and what is logged of it."""
+
+    def __init__(self, body: Any, entry: Prediction) -> None:
+        self.body, self.entry = json.loads(msgspec.json.encode(body)), entry
+
+
+def each(answered: Answered) -> list[Answer]:
+    return [Answer(body, entry) for body, entry in zip(answered.bodies(), answered.predictions(), strict=True)]
 
 
 class World:
@@ -39,7 +53,7 @@ class World:
 
     def ask(self, **changes: Any) -> Answer:
         row = {**ROW, **changes}
-        return self.endpoint.predict([{k: v for k, v in row.items() if v != "left out"}])[0]
+        return each(self.endpoint.predict([{k: v for k, v in row.items() if v != "left out"}]))[0]
 
 
 @pytest.fixture
@@ -76,8 +90,8 @@ def test_what_was_said_and_why_is_in_the_entry(world: World) -> None:
 
 def test_many_rows_are_answered_as_each_alone(world: World) -> None:
     rows = [{**ROW, "distance": float(d), "zone": d % 9} for d in range(0, 6000, 500)]
-    together = world.endpoint.predict(rows)
-    alone = [world.endpoint.predict([row])[0] for row in rows]
+    together = each(world.endpoint.predict(rows))
+    alone = [each(world.endpoint.predict([row]))[0] for row in rows]
     assert [a.body["probability"] for a in together] == pytest.approx([a.body["probability"] for a in alone], abs=1e-12)
     assert len({a.body["id"] for a in together}) == len(rows)
 
@@ -132,7 +146,7 @@ def test_nothing_deployed_and_a_stopped_model_do_not_answer(world: World) -> Non
 
 
 def test_ids_may_be_given(world: World) -> None:
-    answers = world.endpoint.predict([ROW, ROW], ids=["a", "b"])
+    answers = each(world.endpoint.predict([ROW, ROW], ids=["a", "b"]))
     assert [(a.body["id"], a.entry.id) for a in answers] == [("a", "a"), ("b", "b")]
 
 
@@ -151,7 +165,7 @@ def test_in_shadow_the_challenger_is_logged_and_never_heard(world: World, make_l
 def test_in_canary_the_challenger_answers_its_share_and_the_champion_is_logged_beside_it(world: World, make_loaded: Make) -> None:
     challenger = make_loaded(2, wrong=True)
     world.endpoint.traffic = Traffic(world.champion, challenger, "canary", 0.2)
-    answers = world.endpoint.predict([ROW] * 4_000)
+    answers = each(world.endpoint.predict([ROW] * 4_000))
     canary = [a for a in answers if a.entry.variant == "canary"]
     low, high = stats.binom.ppf([1e-6, 1 - 1e-6], 4_000, 0.2)
     assert low <= len(canary) <= high
@@ -166,7 +180,7 @@ def test_in_canary_the_challenger_answers_its_share_and_the_champion_is_logged_b
 def test_the_same_request_is_always_on_the_same_side(world: World, make_loaded: Make) -> None:
     world.endpoint.traffic = Traffic(world.champion, make_loaded(2), "canary", 0.5)
     ids = [f"p{i}" for i in range(200)]
-    sides = [[a.entry.variant for a in world.endpoint.predict([ROW] * 200, ids)] for _ in range(2)]
+    sides = [[a.entry.variant for a in each(world.endpoint.predict([ROW] * 200, ids))] for _ in range(2)]
     assert sides[0] == sides[1]
     assert set(sides[0]) == {"champion", "canary"}
 
@@ -199,7 +213,7 @@ def test_a_challenger_that_fails_never_reaches_the_caller(world: World, make_loa
     challenger = copy.copy(make_loaded(2))
     challenger._scorer = scorer
     world.endpoint.traffic = Traffic(world.champion, challenger, stage, 1.0)
-    answers = world.endpoint.predict([ROW] * 3)
+    answers = each(world.endpoint.predict([ROW] * 3))
     assert [(a.body["version"], a.entry.variant, a.entry.other_version, a.entry.other_output) for a in answers] == [(1, "champion", 0, ())] * 3
     assert answers[0].body["probability"] == pytest.approx(expected(world.champion), abs=1e-6)
     assert world.endpoint.challenger_failures == 3

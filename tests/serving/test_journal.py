@@ -17,7 +17,18 @@ from treadle.backends.sqlite_predictions import SqlitePredictions
 from treadle.core.errors import StorageError, TreadleError, Unavailable
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.serving.journal import Journal
-from treadle.testing.predictions_contract import prediction
+from treadle.testing.predictions_contract import prediction as one
+
+
+class Said(list[Prediction]):
+    """The answers of one request."""
+
+    def predictions(self) -> list[Prediction]:
+        return list(self)
+
+
+def prediction(id: str, **says: Any) -> Said:
+    return Said([one(id, **says)])
 
 
 class Trying(MemoryPredictions):
@@ -296,7 +307,7 @@ def test_closing_waits_for_a_log_that_recovers(journal_of: Open) -> None:
     journal = journal_of(log, durable=False)
     asyncio.run(submit(journal, "a"))
     journal.close(timeout=5)
-    assert log.get("a") == prediction("a")
+    assert log.get("a") == one("a")
 
 
 def test_closing_says_what_could_not_be_written(journal_of: Open) -> None:

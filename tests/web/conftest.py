@@ -20,7 +20,7 @@ from treadle.monitoring.judge import Finding
 from treadle.packaging import feature_lists
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import promote, versions
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 from treadle.turn import load_version, turn
 
 EVIL = "</script><script>alert('x')</script>"

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +17,13 @@ from treadle.backends.memory_online import MemoryOnline
 from treadle.backends.memory_predictions import MemoryPredictions
 from treadle.core.errors import StorageError
 from treadle.ports.predictions import Outcome, Prediction
-from treadle.serving.endpoint import Endpoint, Loaded, Traffic
+from treadle.serving.endpoint import Endpoint, Traffic
 from treadle.serving.journal import Journal
+from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
-from treadle.web.api.endpoint import LARGEST_BODY, MOST_ROWS, Routes
+from treadle.serving.rows import MOST_ROWS
+from treadle.web.api.endpoint import Routes
+from treadle.web.api.exchange import Request, Response
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7, "at": "2013-04-01T12:00:00Z"}
 
@@ -50,7 +52,14 @@ class World:
         self.reloads += 1
 
     def raw(self, method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> tuple[int, dict[str, str], bytes]:
-        status, headers, data = asyncio.run(self.routes.answer(method, path, content_type, body))
+        path, _, query = path.partition("?")
+        given = [(b"Content-Type", content_type.encode())] if content_type else []
+
+        async def ask() -> Response:
+            response = self.routes.answer(Request(method, path, query, given, body))
+            return response if isinstance(response, tuple) else await response
+
+        status, headers, data = asyncio.run(ask())
         return status, dict(headers), data
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> tuple[int, Any]:
@@ -165,17 +174,22 @@ def test_a_full_disk_is_told_and_the_next_request_after_it_is_answered(world: Wo
 
 
 def test_a_log_that_falls_behind_is_503(make_loaded: Callable[..., Loaded]) -> None:
-    world = World(make_loaded, limit=2)
-    status, headers, _ = world.raw("POST", "/predict", json.dumps({"rows": [ROW] * 5}).encode())
+    world = World(make_loaded, durable=False, limit=2)
+    world.log.full = True
+    body = json.dumps({"rows": [ROW] * 5}).encode()
+    assert world.raw("POST", "/predict", body)[0] == 200
+    status, headers, _ = world.raw("POST", "/predict", body)
     assert (status, headers["retry-after"]) == (503, "1")
+    world.log.full = False
     world.journal.close()
+    assert world.log.count("late") == (5, 0)
 
 
 def test_an_error_nobody_foresaw_is_500_without_a_word_of_the_inside(world: World) -> None:
-    def fail(rows: Any, ids: Any = None) -> Any:
+    def fail(*rows: Any) -> Any:
         raise RuntimeError("the password is swordfish")
 
-    world.endpoint.predict = fail  # type: ignore[method-assign]
+    world.endpoint.answer = fail  # type: ignore[method-assign]
     status, body = world.call("POST", "/predict", ROW)
     assert (status, body["message"]) == (500, "The endpoint failed: RuntimeError.")
 
@@ -275,38 +289,3 @@ def test_whatever_is_sent_the_answer_is_json_and_never_a_fault_of_the_server(wor
     assert status in (200, 400, 422)
     assert headers["content-type"] == "application/json"
     json.loads(data)
-
-
-# --- the process around the routes
-
-
-class Protocol:
-    """What the server is given by Granian for one request."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body, self.said = body, []
-
-    async def __call__(self) -> bytes:
-        return self.body
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.said.append((status, json.loads(body)))
-
-
-@pytest.mark.parametrize(
-    ("length", "body", "expected"),
-    [(str(LARGEST_BODY + 1), b"{}", 413), ("many", b"{}", 413), ("-1", b"{}", 413), (None, b"x" * (LARGEST_BODY + 1), 413), ("2", b"{}", 422)],
-)
-def test_a_body_that_is_too_large_is_413_and_is_not_read(tiny: Any, make_loaded: Callable[..., Loaded], length: str | None, body: bytes, expected: int) -> None:
-    from treadle.web.server import Server
-
-    server = Server(tiny, "late", "127.0.0.1", 0, durable=False)
-    server._endpoint.traffic = Traffic(make_loaded(1))
-    headers = {} if length is None else {"content-length": length}
-    protocol = Protocol(body)
-    scope = SimpleNamespace(method="POST", path="/predict", headers=headers)
-    asyncio.run(server.__rsgi__(scope, protocol))
-    ((status, said),) = protocol.said
-    assert status == expected
-    assert said["message"]
-    server._journal.close()

@@ -126,7 +126,7 @@ def test_a_persons_rollback_is_in_effect_when_the_command_says_so(world: Callabl
 
 def test_the_kill_switch_stops_answers_and_nothing_but_a_person_starts_them_again(world: Callable[..., World]) -> None:
     one = world(2)
-    done = stop(one.ws, one.model, "wrong prices")
+    stop(one.ws, one.model, "wrong prices")
     assert (one.ask(), one.endpoint.ready(), one.endpoint.live()) == ("Unavailable", False, True)
     one.bring(2, "champion")
     assert one.ask() == "Unavailable"

@@ -18,7 +18,7 @@ from treadle.core.errors import Corrupt, InvalidRequest, NotFound, Refused
 from treadle.registry.mlmodel import probability
 from treadle.registry.packages import MANIFEST
 from treadle.registry.signing import FILE as SIGNATURE
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 
 class Package:
@@ -45,7 +45,7 @@ class Package:
         for values, moment in zip(parsed, moments):
             if field is not None:
                 values[field] = moment
-        features = [found for found, _ in loaded.feature_rows(parsed, moments, lambda keys: [None] * len(keys))]
+        features = [found for found, _ in loaded.look_up(parsed, moments, lambda keys: [None] * len(keys))]
         return _frame([_answer(loaded, output.tolist()) for output in loaded.outputs(features)] if rows else [], model_input)
 
 

@@ -24,7 +24,7 @@ from treadle.features.parity import equal
 from treadle.features.rows import features_of
 from treadle.monitoring.findings import Finding
 from treadle.ports.predictions import Prediction, PredictionLog
-from treadle.serving.endpoint import share_of
+from treadle.serving.answers import share_of
 
 STATE, CHECK = "skew_state", "skew_check"
 _MOMENT, _TOLD = "__moment__", "__told__"

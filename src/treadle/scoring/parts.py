@@ -21,7 +21,7 @@ from treadle.assemble import formats, tree_scorer
 from treadle.core.declare.data import View
 from treadle.core.errors import DataError, StorageError
 from treadle.serving.batch import Batch
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 
 PART_ROWS = 250_000
 ROW = "row"  # where nothing names a row, its number does

@@ -22,7 +22,7 @@ from treadle.features.history import join_all
 from treadle.features.parity import request_of
 from treadle.ports.model_format import Scorer
 from treadle.serving.columns import MOMENT, columns_of
-from treadle.serving.endpoint import Loaded
+from treadle.serving.loaded import Loaded
 from treadle.serving.matrix import ColumnEncoder
 from treadle.serving.requests import Parser, micros
 
@@ -134,7 +134,7 @@ class Batch:
             if moment:
                 values[moment] = at
             of_views = {name: answered.features[number, name] for name in looked_up}
-            features, _ = self.loaded.feature_rows([{**values, **of_views}], [at], lambda keys: [None] * len(keys))[0]
+            features, _ = self.loaded.look_up([{**values, **of_views}], [at], lambda keys: [None] * len(keys))[0]
             alone = self.loaded.outputs([features])[0]
             if not np.array_equal(alone, answered.outputs[number]):
                 raise Corrupt(

@@ -1,146 +1,29 @@
-"""The endpoint: rows in, answers out, whoever carries the bytes. Which version answers is the traffic's say; every answer is logged."""
+"""The endpoint: typed rows in, answers out, whoever carries the bytes. Which version answers is the traffic's say.
+
+A model that takes microseconds is called where the request is read; one that takes longer, or is asked for many rows, is called in a thread of its
+own, so that other requests are answered meanwhile.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
-from treadle.core.declare.features import Derived
-from treadle.core.errors import Corrupt, InvalidRequest, StorageError, Unavailable
-from treadle.core.ids import new_id
-from treadle.core.schema import Field
-from treadle.features import derived, online
-from treadle.ports.model_format import ModelFormat, Scorer
-from treadle.ports.online import Key, OnlineStore, Value
-from treadle.ports.predictions import Prediction
-from treadle.serving.as_is import encoder_of
+from treadle.core.errors import InvalidRequest, NotFound, StorageError, Unavailable
+from treadle.core.ids import new_ids
+from treadle.ports.online import OnlineStore
+from treadle.serving.answers import Answered, share_of, side
+from treadle.serving.batching import Batching
+from treadle.serving.loaded import Features, Loaded
 from treadle.serving.lookup import Lookup
-from treadle.serving.requests import Parser, fields_of
-from treadle.serving.service import Service
+from treadle.serving.rows import Row
 
-_json = msgspec.json.Encoder()
-MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
-KEY = "__key__"  # in the logged inputs: a hash of the caller's header that decided the side of a split
-
-
-class Loaded:
-    """One model version, ready to answer."""
-
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], formats: Mapping[str, Callable[[], ModelFormat]], number: int = 0) -> None:
-        self.number = number or int(manifest.get("number", 0))
-        self.manifest = manifest
-        self.task: str = manifest["task"]
-        self.labels: list[Any] = list(manifest["labels"])
-        self.request, self.features = fields_of(manifest["signature"])
-        info = {**manifest["model"], "files": [*manifest["files"], "manifest.json"]}
-        if info["format"] not in formats:
-            raise Corrupt(f"The package is of format {info['format']!r}, which this server does not open.", where=str(folder))
-        self._scorer: Scorer = formats[info["format"]]().load(folder, info)
-        self._encoder = encoder_of(info["encoder"], [f.name for f in self.features])
-        self.parser = Parser(self.request, self.features)
-        self._plan = _plan(self.features, manifest["views"])
-        self.moment_field: str | None = manifest.get("moment")
-        self.service = Service()
-
-    def feature_values(self, values: Mapping[str, Any], moment: int, store: OnlineStore) -> tuple[list[Any], dict[str, str]]:
-        """The model's features for one parsed row, and why views had nothing valid at `moment`, by their names."""
-        return self.feature_rows([values], [moment], store.get_many)[0]
-
-    def feature_rows(
-        self, rows: Sequence[Mapping[str, Any]], moments: Sequence[int], get_many: Callable[[Sequence[Key]], list[Value | None] | None]
-    ) -> list[tuple[list[Any], dict[str, str]]]:
-        """The same for many rows, for which the online store is asked once. `get_many` returns None when it does not answer."""
-        views = self._plan.views
-        stored: list[Value | None] | None = None
-        if views:
-            stored = get_many([Key(view.name, online.key_of(values, view.entity)) for values in rows for view in views])
-        return [
-            self._features(values, moment, stored if stored is None else stored[i * len(views) : (i + 1) * len(views)])
-            for i, (values, moment) in enumerate(zip(rows, moments))
-        ]
-
-    def _features(self, values: Mapping[str, Any], moment: int, stored: Sequence[Value | None] | None) -> tuple[list[Any], dict[str, str]]:
-        found: list[Any] = [None] * len(self.features)
-        missing: dict[str, str] = {}
-        for position, name in self._plan.sent:
-            found[position] = values.get(name)
-        for position, compute in self._plan.derived:
-            found[position] = compute(values)
-        for i, view in enumerate(self._plan.views):
-            held = None if stored is None else stored[i]
-            ready = online.read(held, moment)
-            if ready is None:
-                if any(values.get(c) is None for c in view.entity):
-                    missing[view.name] = online.NO_ENTITY
-                else:
-                    missing[view.name] = online.UNREACHABLE if stored is None else online.why_missing(held, moment)
-            for position, name, index in view.features:
-                found[position] = values[name] if name in values else None if ready is None else ready[index]
-        if self._plan.views and self._plan.after:
-            known = {**values, **{name: found[position] for view in self._plan.views for position, name, _ in view.features}}
-            for position, compute in self._plan.after:
-                found[position] = compute(known)
-        return found, missing
-
-    @property
-    def encoder(self) -> list[Mapping[str, Any]]:
-        """How features fill the matrix: the package's encoder."""
-        return list(self.manifest["model"]["encoder"])
-
-    def matrix(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-        """Rows of feature values as the model's float32 matrix."""
-        return self._encoder.matrix(rows)
-
-    def outputs(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-        """Probabilities (n, classes) or numbers (n, 1) for rows of feature values. Raises Corrupt when the model answers nonsense."""
-        begun = time.perf_counter_ns()
-        try:
-            outputs = self._scorer.score(self._encoder.matrix(rows))
-            if outputs.shape != (len(rows), max(1, len(self.labels))) or not np.isfinite(outputs).all():
-                raise Corrupt(f"Version {self.number} answered with shape {outputs.shape} or values that are not finite.")
-        except Exception:
-            self.service.broke()
-            raise
-        self.service.done(len(rows), time.perf_counter_ns() - begun)
-        return outputs
-
-
-@dataclass(frozen=True)
-class _View:
-    name: str
-    entity: tuple[str, ...]
-    features: tuple[tuple[int, str, int], ...]  # (position in the model's features, name, position in the stored value)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    sent: list[tuple[int, str]]
-    derived: list[tuple[int, Callable[[Mapping[str, Any]], Any]]]
-    views: list[_View]
-    after: list[tuple[int, Callable[[Mapping[str, Any]], Any]]]  # computed from what the views said, too
-
-
-def _plan(features: Sequence[Field], views: Mapping[str, Mapping[str, Any]]) -> _Plan:
-    position = {f.name: i for i, f in enumerate(features)}
-    from_views = {f.name for f in features if f.source == "view"}
-    late = {f.name for f in features if f.source == "derived" and not from_views.isdisjoint(Derived(f.name, f.rule).columns)}
-    computed = {f.name: (i, derived.function(f.rule)) for i, f in enumerate(features) if f.source == "derived"}
-    return _Plan(
-        [(i, f.name) for i, f in enumerate(features) if f.source == "request"],
-        [entry for name, entry in computed.items() if name not in late],
-        [
-            _View(name, tuple(v["entity"]), tuple((position[f], f, i) for i, f in enumerate(v["features"]) if f in position))
-            for name, v in views.items()
-        ],
-        [entry for name, entry in computed.items() if name in late],
-    )  # fmt: skip
+AT_ONCE = 0.002  # seconds a call may take where requests are read
+SECONDS = 10.0  # a request may wait for its model
 
 
 @dataclass(frozen=True)
@@ -159,12 +42,22 @@ class Traffic:
     key: str = ""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a caller gets for one row, and what is logged of it."""
+@dataclass(slots=True)
+class _Asked:
+    """One request on its way to the models. It keeps the traffic it came in under: no answer mixes what was before a swap and after it."""
 
-    body: dict[str, Any]
-    entry: Prediction
+    traffic: Traffic
+    champion: Loaded
+    rows: Sequence[Row]
+    ids: Sequence[str] | None
+    begun: int
+    now: int
+    moments: Sequence[int]
+    features: Sequence[Features]
+    missing: Sequence[Mapping[str, str]] | None
+    matrix: np.ndarray
+    caller: str = ""
+    other: np.ndarray | None = None  # the challenger's matrix
 
 
 class Endpoint:
@@ -173,75 +66,91 @@ class Endpoint:
     Args:
         now: the present in microseconds since 1970 UTC, for rows that do not say their own moment.
         when_down: what is done while the online store does not answer: 'refuse' requests, or 'answer' them without its features.
+        seconds: how long a request may wait for its model.
     """
 
     def __init__(
         self, model: str, store: OnlineStore, now: Callable[[], int] = lambda: time.time_ns() // 1000,
-        when_down: Literal["refuse", "answer"] = "refuse",
+        when_down: Literal["refuse", "answer"] = "refuse", seconds: float = SECONDS,
     ) -> None:  # fmt: skip
         self.model = model
         self.traffic = Traffic(None)
         self.lookup = Lookup(store, when_down)
         self.challenger_failures = 0
+        self.calling_since = 0.0  # when a model was called where requests are read; 0 if none is now
+        self._seconds = seconds
         self._now = now
+        self._batching: dict[Loaded, Batching] = {}
 
-    def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None, caller: str = "") -> list[Answer]:
-        """Answer rows. All are checked before any is answered.
+    def champion(self) -> Loaded:
+        """The version that answers. Raises: Unavailable when nothing is deployed or the model was stopped."""
+        traffic = self.traffic
+        if traffic.champion is None or traffic.stage == "stopped":
+            why = "it was stopped" if traffic.champion else "no version is loaded"
+            raise Unavailable(f"Model {self.model!r} does not answer: {why}.")
+        return traffic.champion
+
+    def version(self, number: int) -> Loaded:
+        """A version that is loaded now. Raises: NotFound, Unavailable."""
+        champion, challenger = self.champion(), self.traffic.challenger
+        for loaded in (champion, challenger):
+            if loaded is not None and loaded.number == number:
+                return loaded
+        raise NotFound(f"Version {number} of {self.model!r} is not loaded.", hint=f"Version {champion.number} answers.")
+
+    def answer(
+        self, rows: Sequence[Row], ids: Sequence[str] | None = None, only: Loaded | None = None, caller: str = ""
+    ) -> Answered | Awaitable[Answered]:
+        """Answer typed rows, at once if the models take little time, else as something to wait for.
 
         Args:
+            rows: as the champion's reader gives them (`only`'s, if given).
+            only: the version that must answer, if the caller named one.
             caller: the value of the header that keeps a caller on one side of a split, if the traffic asks for one.
-
-        Raises: InvalidRequest naming the row and its fields; Unavailable when nothing is deployed or the model was stopped.
+        Raises: Unavailable when nothing is deployed or the model was stopped; InvalidRequest when there are no rows.
         """
-        begun = time.perf_counter_ns()
-        traffic = self.traffic
-        champion = traffic.champion
-        if champion is None or traffic.stage == "stopped":
-            raise Unavailable(f"Model {self.model!r} does not answer: {'it was stopped' if champion else 'no version is loaded'}.")
-        if not rows:
-            raise InvalidRequest("There are no rows.", hint="Send one object of fields, or {'rows': [{...}, ...]}.")
-        parsed = [champion.parser.parse(row, f"row {i}" if len(rows) > 1 else "") for i, row in enumerate(rows)]
-        now = self._now()
-        field = champion.moment_field
-        moments = [now if field is None or values.get(field) is None else int(values[field]) for values in parsed]
-        for values, moment in zip(parsed, moments):
-            if field is not None:
-                values[field] = moment
-        looked_up = champion.feature_rows(parsed, moments, self.lookup.get_many)
-        outputs = champion.outputs([features for features, _ in looked_up])
-        other: np.ndarray | None = None
-        challenger = traffic.challenger
+        asked = self._asked(rows, ids, only, caller)
+        champion, challenger = asked.champion, asked.traffic.challenger
+        count = len(asked.rows)
+        expected = champion.timing.expected(count)
         if challenger is not None:
+            expected += challenger.timing.expected(count)
+        if expected > AT_ONCE:
+            return self._later(asked)
+        outputs = self._call(champion, asked.matrix)
+        other: list[list[float]] | None = None
+        if challenger is not None and asked.other is not None:
             try:
-                same = challenger.features == champion.features
-                other = challenger.outputs(
-                    [f for f, _ in (looked_up if same else challenger.feature_rows(parsed, moments, self.lookup.get_many))]
-                )
-                challenger.service.beside(champion.service)
-                champion.service.beside(challenger.service)
+                other = self._call(challenger, asked.other)
             except Exception:  # whatever a challenger does, the caller gets the champion's answer; the failure counts against it
-                self.challenger_failures += len(rows)
-        micros = (time.perf_counter_ns() - begun) // 1000 // len(rows)
-        answers = []
-        for i, values in enumerate(parsed):
-            id = ids[i] if ids else new_id("p")
-            canary = challenger is not None and traffic.stage == "canary" and share_of(side(traffic.key, caller, values) or id) < traffic.share
-            version, output, unheard = champion, outputs[i], other[i] if other is not None else None
-            if canary and challenger is not None and other is not None:
-                version, output, unheard = challenger, other[i], outputs[i]
-            silent = champion if version is challenger else challenger if other is not None else None
-            features, missing = looked_up[i]
-            logged = {**values, MISSING: missing} if missing else values
-            if caller and traffic.key.startswith("header:"):
-                logged = {**logged, KEY: hashlib.blake2b(f"{self.model}:{caller}".encode(), digest_size=8).hexdigest()}
-            entry = Prediction(
-                id, self.model, moments[i], now, version.number, "champion" if version is champion else "canary", tuple(output.tolist()),
-                silent.number if silent is not None else 0, tuple(unheard.tolist()) if unheard is not None else (),
-                _json.encode(logged), _json.encode(features), micros,
-            )  # fmt: skip
-            answers.append(Answer(_body(entry, version, missing), entry))
-        return answers
+                self.challenger_failures += count
+        return self._answered(asked, outputs, other)
 
+    def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None, caller: str = "") -> Answered:
+        """Answer rows given as objects, here and now. All are checked before any is answered.
+
+        Raises: InvalidRequest naming the row and its fields; Unavailable.
+        """
+        asked = self._asked(self.champion().reader.rows(rows), ids, None, caller)
+        outputs = self._call(asked.champion, asked.matrix)
+        other: list[list[float]] | None = None
+        if asked.traffic.challenger is not None and asked.other is not None:
+            try:
+                other = self._call(asked.traffic.challenger, asked.other)
+            except Exception:
+                self.challenger_failures += len(rows)
+        return self._answered(asked, outputs, other)
+
+    @property
+    def hung(self) -> bool:
+        """Whether a model does not come back from a call."""
+        since = self.calling_since
+        return (since > 0 and time.monotonic() - since > self._seconds) or any(batching.hung for batching in list(self._batching.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a model, or are being answered by one."""
+        return sum(batching.rows for batching in self._batching.values())
 
     def ages(self) -> dict[str, float]:
         """Seconds since the newest value of each view became known; nothing of a view that has none, or while the store does not answer."""
@@ -252,35 +161,74 @@ class Endpoint:
             return {}
         return {view: (self._now() - time) / 1e6 for view, time in newest.items() if time is not None}
 
+    def _asked(self, rows: Sequence[Row], ids: Sequence[str] | None, only: Loaded | None, caller: str) -> _Asked:
+        begun = time.perf_counter_ns()
+        champion = only or self.champion()
+        traffic = self.traffic if only is None else Traffic(only)
+        if not rows:
+            raise InvalidRequest("There are no rows.", hint="Send one object of fields, or {'rows': [{...}, ...]}.")
+        now = self._now()
+        moments = champion.reader.moments(rows, now)
+        features, missing = champion.feature_rows(rows, moments, self.lookup.get_many)
+        asked = _Asked(traffic, champion, rows, ids, begun, now, moments, features, missing, champion.matrix(features), caller)
+        challenger = traffic.challenger
+        if challenger is not None:
+            try:
+                asked.other = challenger.matrix(self._features_of(challenger, asked))
+            except Exception:
+                self.challenger_failures += len(rows)
+        return asked
 
-def _body(entry: Prediction, version: Loaded, missing: Mapping[str, str]) -> dict[str, Any]:
-    body: dict[str, Any] = {"id": entry.id, "model": entry.model, "version": version.number}
-    if version.task == "regression":
-        body["prediction"] = entry.output[0]
-    else:
-        best = max(range(len(entry.output)), key=entry.output.__getitem__)
-        body["prediction"] = version.labels[best]
-        if version.task == "binary":
-            body["probability"] = entry.output[1]
-        body["probabilities"] = {_label(label): p for label, p in zip(version.labels, entry.output)}
-    if missing:
-        body["missing"] = list(missing)
-        body["missing_because"] = dict(missing)
-    return body
+    def _features_of(self, challenger: Loaded, asked: _Asked) -> Sequence[Features]:
+        if challenger.features == asked.champion.features and challenger.request == asked.champion.request:
+            return asked.features
+        sent = [asked.champion.reader.values(row) for row in asked.rows]
+        return [features for features, _ in challenger.look_up(sent, asked.moments, self.lookup.get_many)]
 
+    def _call(self, loaded: Loaded, matrix: np.ndarray) -> list[list[float]]:
+        self.calling_since = time.monotonic()
+        try:
+            return loaded.call(matrix)
+        finally:
+            self.calling_since = 0.0
 
-def _label(label: Any) -> str:
-    return label if isinstance(label, str) else _json.encode(label).decode()
+    async def _later(self, asked: _Asked) -> Answered:
+        outputs = await self._of(asked.champion).score(asked.matrix)
+        other: list[list[float]] | None = None
+        challenger = asked.traffic.challenger
+        if challenger is not None and asked.other is not None:
+            try:
+                other = await self._of(challenger).score(asked.other)
+            except Exception:
+                self.challenger_failures += len(asked.rows)
+        return self._answered(asked, outputs, other)
 
+    def _of(self, loaded: Loaded) -> Batching:
+        batching = self._batching.get(loaded)
+        if batching is None:
+            current = (self.traffic.champion, self.traffic.challenger)
+            for old in [version for version, waiting in self._batching.items() if version not in current and not waiting.rows]:
+                self._batching.pop(old).close()
+            batching = self._batching[loaded] = Batching(loaded, self._seconds)
+        return batching
 
-def side(key: str, caller: str, values: Mapping[str, Any]) -> str:
-    """What decides a request's side of a split: the caller's sticky key, '' when there is none."""
-    if not key:
-        return ""
-    value = caller if key.startswith("header:") else values.get(key[6:])
-    return "" if value is None or value == "" else f"{key}={value}"
+    def _answered(self, asked: _Asked, outputs: list[list[float]], other: list[list[float]] | None) -> Answered:
+        traffic, count = asked.traffic, len(asked.rows)
+        ids = asked.ids or new_ids("p", count)
+        canary: list[bool] | None = None
+        if other is not None and traffic.challenger is not None:
+            traffic.challenger.service.beside(asked.champion.service)
+            asked.champion.service.beside(traffic.challenger.service)
+            if traffic.stage == "canary":
+                canary = [share_of(unit) < traffic.share for unit in self._units(asked, ids)]
+        return Answered(
+            self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, outputs,
+            traffic.challenger if other is not None else None, other, canary, (time.perf_counter_ns() - asked.begun) // 1000 // count,
+            asked.caller if traffic.key.startswith("header:") else "",
+        )  # fmt: skip
 
-
-def share_of(id: str) -> float:
-    """A number in [0, 1) that depends on nothing but the id: the same request is always on the same side of a split."""
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=7).digest(), "big") / 2**56
+    @staticmethod
+    def _units(asked: _Asked, ids: Sequence[str]) -> Sequence[str]:
+        """What decides the side of each row: its caller's sticky key, or its id."""
+        key, reader = asked.traffic.key, asked.champion.reader
+        return [side(key, asked.caller, reader.values(row)) or id for row, id in zip(asked.rows, ids)] if key else ids

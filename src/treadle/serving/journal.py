@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from treadle.core.errors import StorageError, Unavailable
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
@@ -31,14 +32,19 @@ _logger = logging.getLogger(__name__)
 class _Entry:
     """What was handed over in one call, and who waits for it: a future, or the thread inside `flush`."""
 
-    predictions: tuple[Prediction, ...] = ()
+    size: int = 0
+    answered: Answered | None = None
     outcomes: tuple[Outcome, ...] = ()
     future: asyncio.Future[None] | None = None
     flushed: threading.Event | None = None
 
-    @property
-    def size(self) -> int:
-        return len(self.predictions) + len(self.outcomes)
+
+class Answered(Protocol):
+    """The answers of one request, whose entries are written out by the journal's thread: the event loop has better things to do."""
+
+    def __len__(self) -> int: ...
+
+    def predictions(self) -> Sequence[Prediction]: ...
 
 
 class Journal:
@@ -76,19 +82,21 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def submit(self, prediction: Prediction) -> asyncio.Future[None] | None:
-        """Hand over one prediction. Durable: a future that is done when it is on the disk, or has the StorageError. Else None, at once.
+    def submit(self, answered: Answered) -> asyncio.Future[None] | None:
+        """Hand over the answers of one request, stored all or none.
+
+        Durable: a future that is done when they are on the disk, or has the StorageError. Else None, at once.
 
         Raises Unavailable when too many entries wait or the journal is closed.
         """
         future = asyncio.get_running_loop().create_future() if self._durable else None
-        self._put(_Entry((prediction,), future=future))
+        self._put(_Entry(len(answered), answered, future=future))
         return future
 
     def submit_outcomes(self, outcomes: Sequence[Outcome]) -> asyncio.Future[None]:
         """Hand over outcomes, stored all or none; the future is done when they are. Raises Unavailable like `submit`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(_Entry(outcomes=tuple(outcomes), future=future))
+        self._put(_Entry(len(outcomes), outcomes=tuple(outcomes), future=future))
         return future
 
     def flush(self, timeout: float = 30.0) -> None:
@@ -171,9 +179,10 @@ class Journal:
 
     def _commit(self, entries: list[_Entry]) -> list[_Entry]:
         """Write entries in one commit and tell who waits; returns those to try again."""
-        predictions = [p for entry in entries for p in entry.predictions]
+        predictions: list[Prediction] = []
         outcomes = [o for entry in entries for o in entry.outcomes]
         try:
+            predictions += [p for entry in entries if entry.answered is not None for p in entry.answered.predictions()]
             if predictions or outcomes:
                 self._log.write(predictions, outcomes, durable=self._durable)
         except (StorageError, Unavailable) as error:

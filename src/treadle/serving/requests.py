@@ -14,9 +14,11 @@ from treadle.core.schema import Field
 
 Check = Callable[[Any], Any]
 MICROS = 1_000_000
+LONGEST_TEXT = 10_000  # characters
+MOST_REASONS = 50  # of one row: whoever sends a hundred thousand wrong fields need not be told of each
 
 
-class _Bad(Exception):
+class Unfit(Exception):
     """Why a value does not fit."""
 
 
@@ -44,12 +46,14 @@ class Parser:
         values: dict[str, Any] = {}
         bad: dict[str, str] = {}
         for name, value in row.items():
+            if len(bad) >= MOST_REASONS:
+                break
             known = self._checks.get(name)
             if known is None:
                 check = self._optional.get(name)
                 if check is None:
-                    close = difflib.get_close_matches(name, self._names, 1)
-                    bad[name] = "is not a field of this model" + (f"; did you mean {close[0]!r}?" if close else "")
+                    close = difflib.get_close_matches(name[:100], self._names, 1)
+                    bad[name[:200]] = "is not a field of this model" + (f"; did you mean {close[0]!r}?" if close else "")
                     continue
                 nullable = True
             else:
@@ -61,7 +65,7 @@ class Parser:
                 continue
             try:
                 values[name] = check(value)
-            except _Bad as reason:
+            except Unfit as reason:
                 bad[name] = str(reason)
         for name in self._required:
             if name not in row:
@@ -91,15 +95,15 @@ def _vector(field: Field) -> Check:
 
     def check(value: Any) -> list[float]:
         if not isinstance(value, list):
-            raise _Bad(f"must be a list of {length} numbers, not {_shown(value)}")
+            raise Unfit(f"must be a list of {length} numbers, not {_shown(value)}")
         if len(value) != length:
-            raise _Bad(f"must be a list of {length} numbers, not of {len(value)}")
+            raise Unfit(f"must be a list of {length} numbers, not of {len(value)}")
         found = []
         for i, part in enumerate(value):
             try:
                 found.append(number(part))
-            except _Bad as reason:
-                raise _Bad(f"at place {i} {reason}") from None
+            except Unfit as reason:
+                raise Unfit(f"at place {i} {reason}") from None
         return found
 
     return check
@@ -110,19 +114,19 @@ def _number(field: Field) -> Check:
 
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _Bad(f"must be a number, not {_shown(value)}")
+            raise Unfit(f"must be a number, not {_shown(value)}")
         try:
             number = float(value)
         except OverflowError:
-            raise _Bad("is too large for a number") from None
+            raise Unfit("is too large for a number") from None
         if not math.isfinite(number):
-            raise _Bad("must be a finite number")
+            raise Unfit("must be a finite number")
         if whole and number != math.floor(number):
-            raise _Bad(f"must be a whole number, not {_shown(value)}")
+            raise Unfit(f"must be a whole number, not {_shown(value)}")
         if low is not None and number < low:
-            raise _Bad(f"must be at least {low:g}, not {_shown(value)}")
+            raise Unfit(f"must be at least {low:g}, not {_shown(value)}")
         if high is not None and number > high:
-            raise _Bad(f"must be at most {high:g}, not {_shown(value)}")
+            raise Unfit(f"must be at most {high:g}, not {_shown(value)}")
         return number
 
     return check
@@ -130,16 +134,16 @@ def _number(field: Field) -> Check:
 
 def _boolean(value: Any) -> float:
     if not isinstance(value, bool):
-        raise _Bad(f"must be true or false, not {_shown(value)}")
+        raise Unfit(f"must be true or false, not {_shown(value)}")
     return float(value)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        if len(value) > 10_000:
-            raise _Bad("is longer than 10,000 characters")
+        if len(value) > LONGEST_TEXT:
+            raise Unfit(f"is longer than {LONGEST_TEXT:,} characters")
         return value
-    raise _Bad(f"must be text, not {_shown(value)}")
+    raise Unfit(f"must be text, not {_shown(value)}")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -165,7 +169,7 @@ def moment(value: Any) -> int:
     elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:  # so it is neither NaN nor infinite
         found = int(value * MICROS)
     if found is None or not _FIRST <= found <= _LAST:
-        raise _Bad(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
+        raise Unfit(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
     return found
 
 

@@ -11,8 +11,9 @@ from treadle.core.declare.rollout import from_json
 from treadle.core.errors import Conflict, Refused
 from treadle.core.records import Record, Ref
 from treadle.registry import intervene
-from treadle.serving.endpoint import Loaded, Traffic
+from treadle.serving.endpoint import Traffic
 from treadle.serving.guard import Guard, Verdict
+from treadle.serving.loaded import Loaded
 
 _log = logging.getLogger("treadle.endpoint")
 

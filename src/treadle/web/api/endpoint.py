@@ -6,225 +6,180 @@ GET  /predictions/ID     what was logged, with its outcomes
 GET  /signature          the fields a row may have
 GET  /health/live  /health/ready  /metrics
 POST /reload             look at the deployment record now
+
+A request for one row of a quick model is answered within the call, without a task or a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from treadle.core.errors import InvalidRequest, NotFound, StorageError, TreadleError, Unavailable, UsageError
+from treadle.core.errors import InvalidRequest, NotFound, TreadleError, Unavailable
 from treadle.core.ids import check_id
-from treadle.ports.predictions import Outcome, PredictionLog
+from treadle.ports.predictions import PredictionLog
+from treadle.serving.answers import Answered
 from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
-from treadle.serving.requests import moment
+from treadle.serving.rows import json_of
+from treadle.web.api.exchange import JSON, JSON_HEADERS, Request, Response, Unsupported, ok, problem
+from treadle.web.api.metrics import Metrics
+from treadle.web.api.outcomes import outcomes_of
 
-JSON = "application/json"
 ROUTES = [
     "POST /predict", "POST /outcomes", "GET /predictions/ID", "GET /signature", "GET /health/live", "GET /health/ready",
     "GET /metrics", "POST /reload",
 ]  # fmt: skip
-LARGEST_BODY = 16 * 1024 * 1024
-MOST_ROWS = 10_000
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-Response = tuple[int, list[tuple[str, str]], bytes]
-_STATUS = {"invalid_request": 422, "usage": 400, "not_found": 404, "unavailable": 503, "storage": 507, "corrupt": 500}
+_decode = msgspec.json.Decoder().decode
+_log = logging.getLogger("treadle.endpoint")
 
 
 class Routes:
     """The routes of one endpoint."""
 
     def __init__(self, endpoint: Endpoint, journal: Journal, log: PredictionLog, reload: Callable[[], Awaitable[None]]) -> None:
-        self._endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
+        self.endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
         self.metrics = Metrics(endpoint.model)
 
-    async def answer(self, method: str, path: str, content_type: str, body: bytes) -> Response:
-        """Answer one request; whatever goes wrong becomes a JSON error with a status."""
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request, at once or as something to wait for; whatever goes wrong becomes a JSON error with a status."""
         begun = time.perf_counter()
         try:
-            response = await self._route(method, path, content_type, body)
-        except TreadleError as error:
-            response = problem(error)
-        except Exception as error:  # never a traceback to a caller
-            import logging
+            response = self._predict(request) if request.path == "/predict" and request.method == "POST" else self._other(request)
+        except Exception as error:
+            response = self._failed(request, error)
+        if response.__class__ is tuple:
+            if request.path == "/predict":
+                self.metrics.request(response[0], time.perf_counter() - begun)  # type: ignore[index]
+            return response
+        return self._wait(request, response, begun)  # type: ignore[arg-type]
 
-            logging.getLogger("treadle.endpoint").exception("%s %s failed", method, path)
-            response = problem(TreadleError(f"The endpoint failed: {type(error).__name__}."))
-        if path == "/predict":
-            self.metrics.request(response[0], time.perf_counter() - begun)
-        return response
+    async def _wait(self, request: Request, response: Awaitable[Response], begun: float) -> Response:
+        try:
+            found = await response
+        except Exception as error:
+            found = self._failed(request, error)
+        if request.path == "/predict":
+            self.metrics.request(found[0], time.perf_counter() - begun)
+        return found
 
-    async def _route(self, method: str, path: str, content_type: str, body: bytes) -> Response:
-        if path == "/predict" and method == "POST":
-            return await self._predict(_json(content_type, body))
+    def _failed(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, TreadleError):
+            return problem(error)
+        _log.error("%s %s failed", request.method, request.path, exc_info=error)  # never a traceback to a caller
+        return problem(TreadleError(f"The endpoint failed: {type(error).__name__}."))
+
+    def _predict(self, request: Request) -> Response | Awaitable[Response]:
+        check_json(request)
+        rows, ids, many = self.endpoint.champion().reader.read(request.body)
+        key = self.endpoint.traffic.key
+        caller = request.header(key[7:].lower().encode()) if key.startswith("header:") else ""
+        answered = self.endpoint.answer(rows, None if ids is None else _checked(ids, len(rows)), caller=caller)
+        if isinstance(answered, Answered):
+            return self.logged(answered, _many if many else _one)
+        return self._later(answered, _many if many else _one)
+
+    async def _later(self, answered: Awaitable[Answered], shown: Callable[[Answered], Response]) -> Response:
+        response = self.logged(await answered, shown)
+        return response if isinstance(response, tuple) else await response
+
+    def logged(self, answered: Answered, shown: Callable[[Answered], Response]) -> Response | Awaitable[Response]:
+        """Log what was answered; the response as `shown` makes it, when the log has it on the disk if that was promised."""
+        pending = self._journal.submit(answered)
+        for version, variant, rows in answered.counts():
+            self.metrics.answered(version, variant, rows)
+        return shown(answered) if pending is None else self._stored(pending, answered, shown)
+
+    async def _stored(self, pending: asyncio.Future[None], answered: Answered, shown: Callable[[Answered], Response]) -> Response:
+        await pending
+        return shown(answered)
+
+    def _other(self, request: Request) -> Response | Awaitable[Response]:
+        method, path = request.method, request.path
         if path == "/outcomes" and method == "POST":
-            return await self._outcomes(_json(content_type, body))
+            check_json(request)
+            return self._outcomes(json_of(request.body))
         if method == "GET":
             if path.startswith("/predictions/"):
-                return await self._logged(check_id(path[13:], "prediction id"))
+                return self._one_logged(check_id(path[13:], "prediction id"))
             if path == "/signature":
                 return ok(self._signature())
             if path in ("/health/live", "/ping"):
                 return ok({"status": "live"})
             if path == "/health/ready":
-                traffic = self._endpoint.traffic
+                traffic = self.endpoint.traffic
                 status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
                 return ok({"status": status}, 200 if status == "ready" else 503)
             if path == "/metrics":
-                ages = await asyncio.to_thread(self._endpoint.ages)
-                return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self._endpoint, self._journal, ages).encode()
+                return self._counted()
             if path == "/":
-                return ok({"model": self._endpoint.model, "routes": ROUTES})
+                return ok({"model": self.endpoint.model, "routes": ROUTES})
         if path == "/reload" and method == "POST":
-            await self._reload()
-            return ok({"status": "reloaded"})
+            return self._reloaded()
         if path in ("/predict", "/outcomes", "/reload", "/signature", "/metrics", "/health/live", "/health/ready"):
             return ok({"error": "usage", "message": f"{path} does not take {method}."}, 405)
         raise NotFound(f"There is no {path[:100]!r} here.", hint="See GET /")
 
-    async def _predict(self, body: Any) -> Response:
-        many = isinstance(body, dict) and isinstance(body.get("rows"), list)
-        rows = body["rows"] if many else [body]
-        if len(rows) > MOST_ROWS:
-            raise UsageError(f"{len(rows):,} rows in one request are more than {MOST_ROWS:,}.", hint="Send fewer at a time.")
-        answers = self._endpoint.predict(rows, _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None)
-        pending = [future for answer in answers if (future := self._journal.submit(answer.entry)) is not None]
-        if pending:  # acknowledged: the answer leaves when it is on the disk
-            await asyncio.gather(*pending)
-        for answer in answers:
-            self.metrics.answered(answer.entry.version, answer.entry.variant)
-        return ok({"predictions": [a.body for a in answers]} if many else answers[0].body)
+    async def _reloaded(self) -> Response:
+        await self._reload()
+        return ok({"status": "reloaded"})
+
+    async def _counted(self) -> Response:
+        ages = await asyncio.to_thread(self.endpoint.ages)
+        return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self.endpoint, self._journal, ages).encode()
 
     async def _outcomes(self, body: Any) -> Response:
-        entries = body["outcomes"] if isinstance(body, dict) and isinstance(body.get("outcomes"), list) else [body]
-        outcomes = [_outcome(entry, i if len(entries) > 1 else None) for i, entry in enumerate(entries)]
+        outcomes = outcomes_of(body)
         await self._journal.submit_outcomes(outcomes)
         return ok({"stored": len(outcomes)})
 
-    async def _logged(self, id: str) -> Response:
+    async def _one_logged(self, id: str) -> Response:
         await asyncio.to_thread(self._journal.flush)
-        found = self._log.get(id)
+        found = await asyncio.to_thread(self._log.get, id)
         if found is None:
             raise NotFound(f"There is no prediction {id!r}.", hint="Prediction ids are in the answers of POST /predict.")
+        outcomes = await asyncio.to_thread(self._log.outcomes_of, id)
         return ok(
             {
                 "id": found.id, "model": found.model, "version": found.version, "variant": found.variant, "moment": found.moment,
                 "output": found.output, "inputs": _decode(found.inputs), "features": _decode(found.features),
-                "outcomes": [{"value": o.value, "known": o.known, "source": o.source} for o in self._log.outcomes_of(id)],
+                "outcomes": [{"value": o.value, "known": o.known, "source": o.source} for o in outcomes],
             }
         )  # fmt: skip
 
     def _signature(self) -> dict[str, Any]:
-        champion = self._endpoint.traffic.champion
+        champion = self.endpoint.traffic.champion
         if champion is None:
             raise Unavailable("No version is loaded.")
         return {
-            "model": self._endpoint.model, "version": champion.number, "task": champion.task, "labels": champion.labels,
+            "model": self.endpoint.model, "version": champion.number, "task": champion.task, "labels": champion.labels,
             "fields": [{"name": f.name, "kind": f.kind, "required": not f.nullable} for f in champion.request],
             "looked_up": [{"name": f.name, "kind": f.kind, "view": f.view} for f in champion.features if f.source == "view"],
         }  # fmt: skip
 
 
-def _json(content_type: str, body: bytes) -> Any:
-    if content_type and content_type.split(";")[0].strip().lower() not in (JSON, "application/x-www-form-urlencoded", "text/json"):
-        raise _Unsupported(f"A request of type {content_type[:60]!r} is not read.", hint="Send application/json.")
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise UsageError(f"The body is not JSON: {str(error)[:200]}", hint='Send for example {"field": 1}.') from None
+def check_json(request: Request) -> None:
+    """Raises Unsupported when the body says that it is not JSON."""
+    kind = request.content_type
+    if kind and kind not in (JSON, "application/x-www-form-urlencoded", "text/json"):
+        raise Unsupported(f"A request of type {kind[:60]!r} is not read.", hint="Send application/json.")
 
 
-def _ids(given: Any, count: int) -> list[str]:
+def _one(answered: Answered) -> Response:
+    return 200, JSON_HEADERS, _encode(answered.body(0))
+
+
+def _many(answered: Answered) -> Response:
+    return 200, JSON_HEADERS, _encode({"predictions": answered.bodies()})
+
+
+def _checked(given: Any, count: int) -> Sequence[str]:
     if not isinstance(given, list) or len(given) != count or not all(isinstance(id, str) for id in given):
         raise InvalidRequest(f"'ids' must be a list of {count} texts, one a row.", fields={"ids": "does not fit the rows"})
     return [check_id(id, "prediction id") for id in given]
-
-
-class _Unsupported(UsageError):
-    code = "unsupported_type"
-
-
-def _outcome(entry: Any, number: int | None) -> Outcome:
-    where = None if number is None else f"outcome {number}"
-    if not isinstance(entry, dict) or not isinstance(entry.get("prediction"), str) or "value" not in entry:
-        raise InvalidRequest("An outcome is an object with 'prediction' (an id) and 'value'.", where=where)
-    if not isinstance(entry["value"], str | int | float | bool):
-        raise InvalidRequest("'value' must be text, a number, true or false.", where=where, fields={"value": "has the wrong type"})
-    try:
-        known = moment(entry["known_at"]) if entry.get("known_at") is not None else time.time_ns() // 1000
-    except Exception as error:
-        raise InvalidRequest(f"'known_at' {error}", where=where, fields={"known_at": str(error)}) from None
-    return Outcome(check_id(entry["prediction"], "prediction id"), entry["value"], known, str(entry.get("source", ""))[:100])
-
-
-def ok(body: Any, status: int = 200) -> Response:
-    """A JSON response."""
-    return status, [("content-type", JSON)], _encode(body)
-
-
-def problem(error: TreadleError) -> Response:
-    """An error as JSON, with its status."""
-    status = 415 if error.code == "unsupported_type" else _STATUS.get(error.code, 500)
-    body: dict[str, Any] = {"error": error.code, "message": error.what}
-    if error.where:
-        body["where"] = error.where
-    if error.hint:
-        body["hint"] = error.hint
-    if isinstance(error, InvalidRequest) and error.fields:
-        body["fields"] = error.fields
-    headers = [("content-type", JSON)]
-    if status in (503, 507) or isinstance(error, StorageError):
-        headers.append(("retry-after", "1"))
-    return status, headers, _encode(body)
-
-
-class Metrics:
-    """Counters in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/"""
-
-    BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._requests: dict[int, int] = {}
-        self._answers: dict[tuple[int, str], int] = {}
-        self._buckets = [0] * (len(self.BUCKETS) + 1)
-        self._seconds = 0.0
-
-    def request(self, status: int, seconds: float) -> None:
-        self._requests[status] = self._requests.get(status, 0) + 1
-        self._seconds += seconds
-        for i, limit in enumerate(self.BUCKETS):
-            if seconds <= limit:
-                self._buckets[i] += 1
-                return
-        self._buckets[-1] += 1
-
-    def answered(self, version: int, variant: str) -> None:
-        key = (version, variant)
-        self._answers[key] = self._answers.get(key, 0) + 1
-
-    def text(self, endpoint: Endpoint, journal: Journal, ages: Mapping[str, float]) -> str:
-        m = f'model="{self._model}"'
-        lines = ["# TYPE treadle_requests_total counter"]
-        lines += [f'treadle_requests_total{{{m},status="{s}"}} {n}' for s, n in sorted(self._requests.items())]
-        lines += ["# TYPE treadle_predictions_total counter"]
-        lines += [f'treadle_predictions_total{{{m},model_version="{v}",variant="{w}"}} {n}' for (v, w), n in sorted(self._answers.items())]
-        lines += ["# TYPE treadle_request_seconds histogram"]
-        total = 0
-        for limit, n in zip((*map(str, self.BUCKETS), "+Inf"), self._buckets):
-            total += n
-            lines.append(f'treadle_request_seconds_bucket{{{m},le="{limit}"}} {total}')
-        lines += [f"treadle_request_seconds_sum{{{m}}} {self._seconds:.6f}", f"treadle_request_seconds_count{{{m}}} {total}"]
-        lines += ["# TYPE treadle_log_waiting gauge", f"treadle_log_waiting{{{m}}} {journal.waiting}"]
-        lines += ["# TYPE treadle_log_failures_total counter", f"treadle_log_failures_total{{{m}}} {journal.failed}"]
-        lines += ["# TYPE treadle_online_failures_total counter", f"treadle_online_failures_total{{{m}}} {endpoint.lookup.failures}"]
-        lines += ["# TYPE treadle_online_age_seconds gauge"]
-        lines += [f'treadle_online_age_seconds{{{m},view="{view}"}} {age:.3f}' for view, age in sorted(ages.items())]
-        lines += ["# TYPE treadle_challenger_failures_total counter", f"treadle_challenger_failures_total{{{m}}} {endpoint.challenger_failures}"]
-        return "\n".join(lines) + "\n"

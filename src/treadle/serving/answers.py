@@ -1,0 +1,130 @@
+"""What was answered to one request: the bodies its caller gets, and the entries of the prediction log, written out when the log's thread asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from treadle.ports.predictions import Prediction
+from treadle.serving.loaded import Features, Loaded
+from treadle.serving.rows import Row, inputs_json
+
+_json = msgspec.json.Encoder()
+MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
+KEY = "__key__"  # in the logged inputs: a hash of the caller's header that decided the side of a split
+CHAMPION, CANARY = "champion", "canary"
+
+
+class Body(msgspec.Struct, omit_defaults=True):
+    """One answer, as the caller gets it."""
+
+    id: str
+    model: str
+    version: int
+    prediction: Any
+    probability: float | None = None
+    probabilities: dict[str, float] | None = None
+    missing: list[str] | None = None
+    missing_because: Mapping[str, str] | None = None
+    interval: dict[str, Any] | None = None
+    explanation: dict[str, Any] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Answered:
+    """The rows of one request with their answers.
+
+    Args:
+        outputs, other: of the champion, and of the challenger if it was asked and answered.
+        canary: for each row whether the challenger is heard; None if it is for none.
+        missing: of each row which views had nothing, and why; None if all had.
+        micros: microseconds a row took.
+        caller: the header that keeps a caller on one side of a split; only its hash is logged.
+    """
+
+    model: str
+    ids: Sequence[str]
+    moments: Sequence[int]
+    now: int
+    rows: Sequence[Row]
+    features: Sequence[Features]
+    missing: Sequence[Mapping[str, str]] | None
+    champion: Loaded
+    outputs: Sequence[Sequence[float]]
+    challenger: Loaded | None = None
+    other: Sequence[Sequence[float]] | None = None
+    canary: Sequence[bool] | None = None
+    micros: int = 0
+    caller: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def heard(self, i: int) -> tuple[Loaded, Sequence[float]]:
+        """The version whose answer to row `i` the caller gets, and the answer."""
+        if self.canary is not None and self.canary[i] and self.challenger is not None and self.other is not None:
+            return self.challenger, self.other[i]
+        return self.champion, self.outputs[i]
+
+    def bodies(self) -> list[Body]:
+        """What the caller gets, in order."""
+        return [self.body(i) for i in range(len(self.ids))]
+
+    def body(self, i: int) -> Body:
+        """What the caller gets for row `i`."""
+        version, output = self.heard(i)
+        missing = self.missing[i] if self.missing is not None else None
+        if version.task == "regression":
+            body = Body(self.ids[i], self.model, version.number, output[0])
+        else:
+            best = version.labels[output.index(max(output))]
+            shown = dict(zip(version.label_texts, output))
+            body = Body(self.ids[i], self.model, version.number, best, output[1] if version.task == "binary" else None, shown)
+        if missing:
+            body.missing, body.missing_because = list(missing), missing
+        return body
+
+    def counts(self) -> list[tuple[int, str, int]]:
+        """How many rows each version answered: (version, variant, rows)."""
+        canaries = sum(self.canary) if self.canary is not None and self.challenger is not None and self.other is not None else 0
+        found = [(self.champion.number, CHAMPION, len(self.ids) - canaries)]
+        if canaries and self.challenger is not None:
+            found.append((self.challenger.number, CANARY, canaries))
+        return [entry for entry in found if entry[2]]
+
+    def predictions(self) -> list[Prediction]:
+        """The entries of the prediction log."""
+        found = []
+        key = hashlib.blake2b(f"{self.model}:{self.caller}".encode(), digest_size=8).hexdigest() if self.caller else ""
+        for i, id in enumerate(self.ids):
+            version, output = self.heard(i)
+            silent, unheard = self.challenger, self.other[i] if self.other is not None else None
+            if version is not self.champion:
+                silent, unheard = self.champion, self.outputs[i]
+            missing = self.missing[i] if self.missing is not None else None
+            more = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
+            inputs = _json.encode({**self.champion.reader.values(self.rows[i]), **more}) if more else inputs_json(self.rows[i])
+            variant = CHAMPION if version is self.champion else CANARY
+            other, others = (silent.number, tuple(unheard)) if silent is not None and unheard is not None else (0, ())
+            features = _json.encode(self.features[i])
+            found.append(
+                Prediction(
+                    id, self.model, self.moments[i], self.now, version.number, variant, tuple(output), other, others, inputs, features, self.micros
+                )
+            )
+        return found
+
+
+def side(key: str, caller: str, values: Mapping[str, Any]) -> str:
+    """What decides a request's side of a split: the caller's sticky key, '' when there is none."""
+    value = caller if key.startswith("header:") else values.get(key[6:])
+    return "" if value is None or value == "" else f"{key}={value}"
+
+
+def share_of(id: str) -> float:
+    """A number in [0, 1) that depends on nothing but the id: the same request is always on the same side of a split."""
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=7).digest(), "big") / 2**56
