@@ -102,7 +102,7 @@ def _told(
     event: Event, model: str, by_alarm: Mapping[str, Any], by_version: Mapping[str, Record], started: Mapping[str, str], served: Served
 ) -> dict[str, Any] | None:
     """When it was on the loop's clock and what it says; None if it is of another model."""
-    _body, kind = event.body, event.kind
+    kind = event.kind
     if event.subject.kind == alarms.KIND:
         alarm = by_alarm.get(event.subject.id)
         if alarm is None:
