@@ -303,7 +303,7 @@ class TestSqlite(WatermarkedSource, WrittenSource, LooseSource):
 
     def absent(self, folder: Path) -> tuple[Source, str]:
         SqliteOrders(folder)
-        return tr.sql("sqlite:shop.db", table="order"), "There is no table: order"
+        return tr.sql("sqlite:shop.db", table="order"), "There is no table order"
 
 
 class DuckdbOrders:

@@ -34,7 +34,12 @@ def test_leap_days_leap_seconds_and_days_that_are_none() -> None:
 
 
 def test_a_moment_without_a_date_is_not_read() -> None:
-    said = pl.DataFrame({"at": ["0000-05-05", "0001-01-01", "9999-12-31 23:00:00", "2013-01-01T00:00:00-23:00", "1-1-0000"]})
+    said = pl.DataFrame({"at": ["0000-05-05", "0001-01-01", "9999-12-31 23:00:00", "2013-01-01T00:00:00-13:00", "1-1-0000"]})
     rows, unparsed = parsing.parse_columns(said, {"at": Column("timestamp", nullable=True)})
     assert [r is None for r in rows["at"].to_list()] == [True, True, True, False, True]
     assert len(unparsed) == 4
+
+
+def test_an_offset_that_no_clock_has_is_no_moment() -> None:
+    read = parsing.parse(pl.Series("at", ["2026-10-30T10:00:00+14:00", "2026-10-30T10:00:00+99:00", "2026-10-30T10:00:00-15:00", "2026-10-30T10:00:00+01:75"]), "timestamp")
+    assert read.is_null().to_list() == [False, True, True, True]

@@ -27,6 +27,7 @@ import polars as pl
 
 from treadle.backends.source_address import read_address
 from treadle.backends.sql_source import SqlColumn, SqlSource, Tag
+from treadle.backends.sql_words import literal, no_table, quoted, there, too_slow, writes
 from treadle.core.canonical import digest
 from treadle.core.declare.source import Source
 from treadle.core.errors import DataError, TreadleError, Unavailable
@@ -56,13 +57,13 @@ class DuckdbDialect:
 
     @contextmanager
     def session(self, timeout: float) -> Iterator[DuckdbSession]:
-        if self._path is not None and not self._path.is_file():
-            raise DataError("There is no such file.", where=self.shown, hint="The path is relative to the project folder.")
+        if self._path is not None:
+            there(self._path, self.shown)
         try:
             with closing(duckdb.connect(str(self._path or ":memory:"), read_only=self._path is not None)) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.execute("SET autoinstall_known_extensions = false")
-                connection.execute(f"SET file_search_path = '{str(self._folder).replace(chr(39), chr(39) * 2)}'")
+                connection.execute(f"SET file_search_path = {literal(str(self._folder))}")
                 if self._path is not None:
                     connection.execute("BEGIN TRANSACTION")
                 timer = threading.Timer(timeout, connection.interrupt)
@@ -76,10 +77,10 @@ class DuckdbDialect:
             raise self._failure(error) from None
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return quoted(name)
 
     def text(self, value: str) -> str:
-        return "'" + value.replace("'", "''") + "'"
+        return literal(value)
 
     def as_text(self, expression: str) -> str:
         return f"CAST({expression} AS VARCHAR)"
@@ -97,9 +98,7 @@ class DuckdbDialect:
         said = str(error).partition("\n")[0].partition(": ")[2] or str(error)
         said = said.removeprefix("Error: ").rstrip(".!")
         if isinstance(error, duckdb.InterruptException):
-            return Unavailable(
-                "Reading took longer than the source's timeout.", where=self.shown, hint="Read less (a watermark, a narrower query) or raise timeout."
-            )
+            return too_slow(self.shown)
         if "lock" in said.lower() or "different configuration" in said:
             return Unavailable(
                 "Another process has the file open to write it.", where=self.shown, hint="DuckDB lets one process in: close that one first."
@@ -109,7 +108,7 @@ class DuckdbDialect:
         if "not a valid DuckDB" in said:
             return DataError("This is no DuckDB file.", where=self.shown, hint="Check that it is the file you mean, and which version wrote it.")
         if "read-only" in said:
-            return DataError("The query writes.", where=self.shown, hint="A source only reads.")
+            return writes(self.shown)
         if isinstance(error, duckdb.IOException):
             return DataError(f"A file cannot be read: {said}.", where=self.shown, hint="Paths are relative to the project folder.")
         return DataError(f"DuckDB does not understand the query: {said}.", where=self.shown, hint="Try it in duckdb.")
@@ -129,9 +128,7 @@ class DuckdbSession:
                 self._connection.execute("ROLLBACK")
             known = self.columns_of("")
             name = str(error).partition("Table with name ")[2].partition(" does not")[0]
-            raise DataError(
-                f"There is no table {name}.", where=self._shown, hint=f"There are: {', '.join(known)}." if known else "There are no tables."
-            ) from None
+            raise no_table(name, known, self._shown) from None
         return [SqlColumn(str(name), str(type_), _tag(str(type_))) for name, type_, *_ in found]
 
     def row(self, query: str) -> list[str | None]:
@@ -139,7 +136,7 @@ class DuckdbSession:
         return [None if value is None else str(value) for value in found]
 
     def batches(self, relation: str, columns: Sequence[SqlColumn], where: str) -> Iterator[pl.DataFrame]:
-        asked = ", ".join(f"{_plain(c)} AS {_quoted(c.name)}" for c in columns)
+        asked = ", ".join(f"{_plain(c)} AS {quoted(c.name)}" for c in columns)
         # Arrow, which Polars takes over without a copy.
         yield pl.DataFrame(self._connection.sql(f"SELECT {asked} FROM {relation}{where}"))
 
@@ -152,12 +149,8 @@ def _tag(type_: str) -> Tag:
     return "decimal" if type_.startswith("DECIMAL") and not type_.endswith("]") else _TAGS.get(type_, "text")
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _plain(column: SqlColumn) -> str:
-    name = _quoted(column.name)
+    name = quoted(column.name)
     if column.type == "BLOB":
         return f"lower(hex({name}))"
     if column.type.endswith("]") or column.type.startswith(("STRUCT", "MAP", "UNION")):

@@ -25,6 +25,7 @@ from pymysql.cursors import SSCursor
 
 from treadle.backends.source_address import SourceAddress, read_address
 from treadle.backends.sql_source import SqlColumn, SqlSource, Tag
+from treadle.backends.sql_words import no_table, writes
 from treadle.core.declare.source import Source
 from treadle.core.errors import DataError, TreadleError, Unavailable
 
@@ -136,7 +137,7 @@ class MysqlDialect:
         if code in (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR):
             return DataError(f"The server does not allow it ({said}).", where=self.shown, hint="Its owner can say: GRANT SELECT ON ... TO user.")
         if code == _WRITES:
-            return DataError(f"The query writes ({said}).", where=self.shown, hint="A source only reads.")
+            return writes(self.shown, said)
         return DataError(f"The server does not understand the query: {said}.", where=self.shown, hint="Try it in the mariadb or mysql client.")
 
 
@@ -154,9 +155,7 @@ class MysqlSession:
             else:
                 return [self._column(field) for field in cursor._result.fields]
         known = self.columns_of("")
-        raise DataError(
-            f"There is no table {relation}.", where=self._shown, hint=f"There are: {', '.join(known)}." if known else "There are no tables."
-        )
+        raise no_table(relation, known, self._shown)
 
     def row(self, query: str) -> list[str | None]:
         with self._connection.cursor() as cursor:

@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from treadle.backends.source_address import SourceAddress, read_address
 from treadle.backends.sql_source import SqlColumn, SqlSource, Tag
+from treadle.backends.sql_words import quoted, writes
 from treadle.core.declare.source import Source
 from treadle.core.errors import DataError, TreadleError, Unavailable
 
@@ -78,7 +79,7 @@ class PostgresDialect:
             raise self._failure(error) from None
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return quoted(name)
 
     def text(self, value: str) -> str:
         return "'" + value.replace("'", "''") + "'" if "\\" not in value else "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
@@ -117,7 +118,7 @@ class PostgresDialect:
         if code == "42501":
             return DataError(f"PostgreSQL does not allow it ({said}).", where=self.shown, hint="Its owner can say: GRANT SELECT ON ... TO user.")
         if code == "25006":
-            return DataError(f"The query writes ({said}).", where=self.shown, hint="A source only reads.")
+            return writes(self.shown, said)
         if code.startswith("42"):
             return DataError(f"PostgreSQL does not understand the query: {said}.", where=self.shown, hint=hint or "Try it in psql.")
         return DataError(f"PostgreSQL refused to read: {said}.", where=self.shown, hint=hint or "Try the query in psql.")

@@ -30,6 +30,7 @@ import polars as pl
 
 from treadle.backends.source_address import read_address
 from treadle.backends.sql_source import SqlColumn, SqlSource, Tag
+from treadle.backends.sql_words import literal, no_table, quoted, there, too_slow, writes
 from treadle.core.canonical import digest
 from treadle.core.declare.source import Source
 from treadle.core.errors import DataError, TreadleError, Unavailable
@@ -55,10 +56,8 @@ class SqliteDialect:
 
     @contextmanager
     def session(self, timeout: float) -> Iterator[SqliteSession]:
-        if not self._path.is_file():
-            raise DataError("There is no such file.", where=self.shown, hint="The path is relative to the project folder.")
+        address = f"file:{quote(str(there(self._path, self.shown).absolute()))}?mode=ro"
         try:
-            address = f"file:{quote(str(self._path.absolute()))}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)) as connection:
                 end = time.monotonic() + timeout
                 connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
@@ -69,10 +68,10 @@ class SqliteDialect:
             raise self._failure(error) from None
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return quoted(name)
 
     def text(self, value: str) -> str:
-        return "'" + value.replace("'", "''") + "'"
+        return literal(value)
 
     def as_text(self, expression: str) -> str:
         return f"CAST({expression} AS TEXT)"
@@ -94,9 +93,7 @@ class SqliteDialect:
     def _failure(self, error: sqlite3.Error) -> TreadleError:
         said = str(error).rstrip(".")
         if said == "interrupted":
-            return Unavailable(
-                "Reading took longer than the source's timeout.", where=self.shown, hint="Read less (a watermark, a narrower query) or raise timeout."
-            )
+            return too_slow(self.shown)
         if "locked" in said or "busy" in said:
             return Unavailable("The file is locked by somebody who writes it.", where=self.shown, hint="Try again in a moment.")
         if "not a database" in said or "malformed" in said:
@@ -112,7 +109,7 @@ class SqliteDialect:
                 hint="Correct it, or read the column as hex(column) in a query.",
             )
         if "readonly" in said:
-            return DataError("The query writes.", where=self.shown, hint="A source only reads.")
+            return writes(self.shown)
         return DataError(f"SQLite does not understand the query: {said}.", where=self.shown, hint="Try it in sqlite3.")
 
 
@@ -129,17 +126,13 @@ class SqliteSession:
         except sqlite3.OperationalError as error:
             if "no such table" not in str(error):
                 raise
-            known = self.columns_of("")
-            raise DataError(
-                f"There is {error}.".replace("There is no such", "There is no"), where=self._shown,
-                hint=f"There are: {', '.join(known)}." if known else "There are no tables.",
-            ) from None  # fmt: skip
+            raise no_table(str(error).partition("no such table: ")[2], self.columns_of(""), self._shown) from None
         columns = [SqlColumn(str(name), str(declared).lower(), _tag(str(declared).lower())) for _, name, declared, *_ in found]
         unknown = [c for c in columns if not c.type]
         if not unknown:
             return columns
-        quoted = ['"' + c.name.replace('"', '""') + '"' for c in unknown]
-        asked = ", ".join(f"MAX(typeof({q}) IN ('text', 'blob')), MAX(typeof({q}) = 'real'), MAX(typeof({q}) = 'integer')" for q in quoted)
+        names = [quoted(c.name) for c in unknown]
+        asked = ", ".join(f"MAX(typeof({q}) IN ('text', 'blob')), MAX(typeof({q}) = 'real'), MAX(typeof({q}) = 'integer')" for q in names)
         answers = self._connection.execute(f"SELECT {asked} FROM {relation}").fetchone()
         tags: dict[str, Tag] = {}
         for i, column in enumerate(unknown):

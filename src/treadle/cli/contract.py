@@ -88,13 +88,14 @@ def import_(file: Path, table: str, json_: bool) -> None:
 
     found = odcs.read(file, table=table)
     if json_:
-        columns = {n: {k: v for k, v in plain(c).items() if k != "="} for n, c in found.contract.columns.items()}
+        declared = {n: {k: v for k, v in plain(c).items() if k != "="} for n, c in found.contract.columns.items()}
         show.as_json({
-            "table": found.name, "key": found.key, "event_time": found.event_time, "known_time": found.known_time, "columns": columns,
+            "table": found.name, "key": found.key, "event_time": found.event_time, "known_time": found.known_time, "columns": declared,
             "rules": list(found.contract.rules), "left_out": found.left_out,
         })  # fmt: skip
         return
-    show.say(f"{found.name}: {len(found.contract.columns)} columns, {len(found.contract.rules)} rules")
+    columns, rules = len(found.contract.columns), len(found.contract.rules)
+    show.say(f"{found.name}: {columns} column{'s' * (columns != 1)}, {rules} rule{'s' * (rules != 1)}")
     show.table(["column", "kind", "may be missing", "personal"], [(n, c.kind, "yes" if c.nullable else "no", c.personal)
                                                                     for n, c in found.contract.columns.items()])  # fmt: skip
     for sentence in found.left_out:

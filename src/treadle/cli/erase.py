@@ -91,11 +91,12 @@ def _plan(plan: Any, begun: Any) -> None:
         for view, keys in plan.entities.items():
             show.say(f"online view {view}: {len(keys)} {'key' if len(keys) == 1 else 'keys'}, removed")
         others = len(plan.marks.texts) - 1
-        show.say(f"logs, records and files that hold the id or {others} other texts that only this person's rows have: blacked out")
+        texts = "1 other text" if others == 1 else f"{others} other texts"
+        show.say(f"logs, records and files that hold the id or {texts} that only this person's rows have: blacked out")
     for name, columns in plan.undeclared.items():
         show.say(f"data set {name} declares no subject but has {', '.join(columns)}: declare subject={columns[0]!r} there, or its rows stay")
     if plan.marks.weak:
-        show.say("the id is a short number, found in any file by chance: it is compared with the columns that name persons, not searched as bytes")
+        show.say("the id is so short that any file holds it by chance: it is compared with the columns that name persons, not searched as bytes")
     _models(plan.models)
     if plan.held:
         show.say("not touched: the sources themselves (the person is left out when they are read again), the prediction log, backups")

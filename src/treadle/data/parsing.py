@@ -47,7 +47,8 @@ _WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
 _GROUPED_DOT = r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$"
 _GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?$"
 _CLOCK = r"(?:[T ,]+(?P<h>[0-9]{1,2}):(?P<m>[0-9]{2})(?::(?P<s>[0-5][0-9])(?:[.,](?P<f>[0-9]{1,9}))?)?(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
-_ZONE = r"(?: ?(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<zh>[0-9]{2}):?(?P<zm>[0-9]{2})?))?)?$"
+# No clock on earth is further from UTC than 14 hours.
+_ZONE = r"(?: ?(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<zh>0[0-9]|1[0-4]):?(?P<zm>[0-5][0-9])?))?)?$"
 _YEAR_FIRST = r"^(?P<a>[0-9]{4})(?P<mark>[-/.])(?P<b>[0-9]{1,2})[-/.](?P<c>[0-9]{1,2})" + _CLOCK + _ZONE
 # What programs write: read by Polars itself, without taking it apart.
 _MACHINE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?Z?)?$"
