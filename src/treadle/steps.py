@@ -515,7 +515,8 @@ def register(
 def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
     """(number features, category features) of a model's rows."""
     names = [c for c in rows.columns if not c.startswith("__") and not c.startswith("slice:")]
-    return [c for c in names if rows.schema[c] == pl.Float64], [c for c in names if rows.schema[c] == pl.String]
+    schema = rows.schema  # made anew each time it is asked for: with 10,000 columns that counts
+    return [c for c in names if schema[c] == pl.Float64], [c for c in names if schema[c] == pl.String]
 
 
 def feature_lists(rows: pl.DataFrame, order: Sequence[str]) -> list[list[Any]]:

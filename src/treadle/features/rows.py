@@ -80,8 +80,8 @@ def features_of(
             made = derived.column(item, seen, where)
             columns.append(made.fill_null("") if made.dtype == pl.String else made)
         else:
-            columns.append(rows.select(_as_feature(item, rows.schema[item])).to_series())
-    return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, joined.schema[f]) for f in joined.columns).get_columns())
+            columns.append(rows.select(_as_feature(item, rows[item].dtype)).to_series())
+    return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, dtype) for f, dtype in joined.schema.items()).get_columns())
 
 
 def schema_of(values: Values) -> pl.Schema:
@@ -97,7 +97,7 @@ def signature(model: Model, rows: pl.DataFrame, views: Sequence[tuple[View, Valu
         declared = contract.get(column)
         if declared:
             return Field(column, declared.kind, declared.nullable, ge=declared.ge, le=declared.le)
-        return Field(column, _kind(rows.schema[column]))
+        return Field(column, _kind(rows[column].dtype))
 
     request: dict[str, Field] = {}
     features: list[Field] = []
