@@ -75,12 +75,13 @@ def features_of(
         joined = join_values(rows, moment, views, limits) if views else pl.DataFrame()
     seen = rows.drop(from_views, strict=False).hstack(joined.get_columns()) if views else rows  # a view's feature, where a column has its name too
     columns: list[pl.Series] = []
+    own = rows.select(_as_feature(i, rows[i].dtype) for i in dict.fromkeys(model.inputs) if isinstance(i, str))  # at once: there may be thousands
     for item in model.inputs:
         if isinstance(item, Derived):
             made = derived.column(item, seen, where)
             columns.append(made.fill_null("") if made.dtype == pl.String else made)
         else:
-            columns.append(rows.select(_as_feature(item, rows[item].dtype)).to_series())
+            columns.append(own[item])
     return pl.DataFrame(columns).hstack(joined.select(_as_feature(f, dtype) for f, dtype in joined.schema.items()).get_columns())
 
 
