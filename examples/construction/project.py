@@ -57,7 +57,7 @@ published = project.model(
     positive=1,
     inputs=["project_schedules", "construction_activity_data"],
     split=tr.at_random(0.2),
-    gates=[tr.enough_rows(), tr.signal(), tr.beats_baseline(), tr.beats_champion(), tr.certain()],
+    gates=[tr.enough_rows(), tr.signal(), tr.beats_baseline(), tr.beats_champion(), tr.certain(), tr.no_leakage()],
 )
 
 on_time = project.model(

@@ -42,7 +42,8 @@ from treadle.turn import turn
 KIND = "reproduction"
 AGAIN = 120.0  # seconds: a training as short as this is run twice when it differs, to see whether it differs from itself
 MOST = 200  # differences that are kept
-OF_SEARCH = ("conformal", "selection", "staleness")  # parts of an evaluation that rest on the search's folds, or are left out without a search
+# What rests on the search's folds, or is left out without a search:
+OF_SEARCH = ("conformal", "selection", "staleness", "not_asked")
 ASK_SEARCH = ("covered", "better_than_luck")  # gates that look at them
 COMPARED = (
     "evaluation", "verdict", "family", "params", "task", "labels", "trained_rows", "trained_to", "split", "format", "parity", "features", "gates",

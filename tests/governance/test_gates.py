@@ -137,6 +137,7 @@ CASES: list[tuple[Gate, dict[str, Any], bool, str]] = [
         "weak on origin = JFK: roc_auc 0.450 (at best 0.500) on 300 rows, 0.6 is asked for; and on 1 more slices",
     ),
     (tr.every_slice(0.6, rows=500), {"slices": [weak("EWR", 0.55)]}, True, "all 0 slices of 500+ rows may reach 0.6"),
+    (tr.better_than_luck(), {"not_asked": {"selection": "fewer than ten blocks"}, "selection": None}, False, "cannot be judged: fewer than ten blocks"),
     (tr.no_leakage(), {}, True, "no sign of leakage in 2 ways it is known to happen"),
     (tr.no_leakage(), {"leakage__found": [SUSPECT]}, False, "leakage suspected (target): dep_delay alone tells the target If so, declare tr.no_leakage(known=['dep_delay'])"),
     (tr.no_leakage(known="dep_delay"), {"leakage__found": [SUSPECT]}, True, "no sign of leakage in 2 ways it is known to happen"),

@@ -74,7 +74,7 @@ def suspicions(frame: pl.DataFrame) -> list[Suspicion]:
     later: list[tuple[str, str]] = []
     for name in frame.columns:
         values = _sample(frame[name])
-        kind, why = _kind(name, frame.schema[name], values)
+        kind, why = _kind(name, frame[name].dtype, values)
         if kind == "location":
             later.append((name, why))
         elif kind:

@@ -55,7 +55,7 @@ def card(version: Record, ledger: Ledger, manifest: Mapping[str, Any] | None = N
             _said("Promised intervals", _conformal(e)), _said("Calibration", _calibration(e)),
         ]),
         ("Evaluation data", [
-            _said("Rows", f"{e['rows']:,} rows in {e['blocks']:,} independent blocks; this test set was read {e.get('test_reads', 1)} times"),
+            _said("Rows", f"{e['rows']:,} rows in {e['blocks']:,} independent blocks; this test set was read {_times(e.get('test_reads', 1))}"),
             _said("Split", _split(version["split"])),
         ]),
         ("Training data", [
@@ -112,7 +112,7 @@ def markdown(made: Mapping[str, Any]) -> str:
         for item in section["items"]:
             if "table" in item:
                 head, *rows = item["table"]
-                lines += [f"**{_md(item['label'])}**", "", _row(head), _row(["---"] * len(head)), *(_row(r) for r in rows), ""]
+                lines += ["", f"**{_md(item['label'])}**", "", _row(head), _row(["---"] * len(head)), *(_row(r) for r in rows), ""]
             else:
                 lines.append(f"- **{_md(item['label'])}**: {_md(item['text'])}")
         lines.append("")
@@ -255,6 +255,10 @@ def _code(code: Mapping[str, Any]) -> str:
     return f"archive {code['snapshot'][:19]}" if code.get("snapshot") else ""
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def _size(version: Record) -> str:
     return f", {version['bytes'] / 1e6:.2f} MB" if version.get("bytes") else ""
 
@@ -281,6 +285,8 @@ def _value(m: Mapping[str, Any]) -> str:
 
 
 def _conformal(e: Mapping[str, Any]) -> str:
+    if "conformal" in e.get("not_asked", {}):
+        return f"not asked: {e['not_asked']['conformal']}"
     parts = []
     for c in e.get("conformal") or []:
         size = f"{c['size']:.2f} classes on average"
@@ -340,7 +346,8 @@ def _fairness(e: Mapping[str, Any]) -> list[dict[str, Any]]:
             ("ratio", "lowest over highest selection rate"), ("odds", "equalised odds difference"), ("gap", "gap in quality")) if n in a]  # fmt: skip
         if told:
             found.append(_said(f"Between groups of {a['attribute']}", "; ".join(told)))
-    return found
+    left = (e.get("fairness") or {}).get("not_asked")
+    return [*found, _said("Not asked of", left)] if left else found
 
 
 def _importance(e: Mapping[str, Any]) -> list[list[str]]:

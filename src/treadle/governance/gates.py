@@ -184,6 +184,8 @@ def _no_leakage(options: Mapping[str, Any], e: Evaluation) -> Finding:
 
 def _better_than_luck(options: Mapping[str, Any], e: Evaluation) -> Finding:
     s = e.get("selection")
+    if not s and "selection" in e.get("not_asked", {}):
+        return _unknown("better_than_luck", e["not_asked"]["selection"])
     if not s:
         return Finding("better_than_luck", True, "nothing was chosen among several settings")
     passed = s["better_by"] > 0 and s["p"] <= options["alpha"]

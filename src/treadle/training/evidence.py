@@ -100,6 +100,8 @@ def gather(case: Case) -> dict[str, Any]:
         "fairness": _fairness(case, test) if case.protected else None,
         "not_asked": {"conformal": "the score of a ranking only orders, no interval of it would mean anything"} if judged == "ranking" else {},
     }  # fmt: skip
+    if found["selection"] is None and case.tried > 1:
+        found["not_asked"]["selection"] = "no setting was judged to the end, or the validation rows lie in fewer than ten blocks"
     if judged == "binary":
         found["calibration_interval"] = calibration_interval(case.truth, case.output[:, 1], weights[:CALIBRATION_REPLICATES])
     return found

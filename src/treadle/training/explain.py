@@ -149,7 +149,7 @@ def observed(frame: pl.DataFrame) -> dict[str, list[Any]]:
     """The values a counterfactual may give each feature: quantiles of a number, the most frequent categories. All were seen in training."""
     found: dict[str, list[Any]] = {}
     for name in frame.columns:
-        if frame.schema[name] == pl.String:
+        if frame[name].dtype == pl.String:
             found[name] = sorted(v for v, _ in frame[name].value_counts(sort=True).head(20).iter_rows() if v)
         else:
             numbers = frame[name].cast(pl.Float64).to_numpy()

@@ -75,7 +75,7 @@ def _moved(clean: np.ndarray, said: np.ndarray, scale: float) -> float:
 def _noisy(frame: pl.DataFrame, amount: float, spread: Mapping[str, float], rng: np.random.Generator) -> pl.DataFrame:
     changed = [
         pl.Series(name, frame[name].to_numpy() + amount * spread[name] * rng.normal(size=frame.height))
-        for name in frame.columns if frame.schema[name] == pl.Float64 and np.isfinite(spread.get(name, np.nan))
+        for name in frame.columns if frame[name].dtype == pl.Float64 and np.isfinite(spread.get(name, np.nan))
     ]  # fmt: skip
     return frame.with_columns(changed)
 
@@ -84,7 +84,7 @@ def _gappy(frame: pl.DataFrame, amount: float, spread: Mapping[str, float], rng:
     changed = []
     for name in frame.columns:
         gap = pl.Series(rng.uniform(size=frame.height) < amount)
-        nothing = pl.lit(None, pl.Float64) if frame.schema[name] == pl.Float64 else pl.lit("")
+        nothing = pl.lit(None, pl.Float64) if frame[name].dtype == pl.Float64 else pl.lit("")
         changed.append(pl.when(gap).then(nothing).otherwise(pl.col(name)).alias(name))
     return frame.with_columns(changed)
 

@@ -35,7 +35,6 @@ def _m2(f: Facts) -> Score:
     pairs = _both(f)
     enough = len(pairs) >= 3 and all(np.ptp([p[i] for p in pairs]) > 0 for i in (0, 1))
     r = float(np.corrcoef(*np.array(pairs).T)[0, 1]) if enough else None
-    told = f", correlation {r:.2f}" if r is not None else ""
     return scored(
         "M2",
         "Offline and online metrics correlate",
@@ -48,7 +47,8 @@ def _m2(f: Facts) -> Score:
             (
                 r is not None and r > 0.5,
                 f"over {len(pairs)} versions the two correlate with {r:.2f}" if r is not None else "",
-                f"have at least three versions in production whose outcomes are known (now {len(pairs)}{told})",
+                f"have at least three versions in production whose outcomes are known (now {len(pairs)})" if r is None else
+                f"the two must correlate with more than 0.5 (now {r:.2f} over {len(pairs)} versions): test rows closer to what comes, or more versions",
             ),
         ],
         "no version has outcomes in production",
