@@ -28,11 +28,12 @@ from treadle.core.errors import Corrupt, TreadleError, Unavailable
 
 WORKER = Path(__file__).with_name("isolated_worker.py")
 START_SECONDS = 120.0
+ROOM = "treadle-model-"
 LARGEST = 1 << 30  # bytes of an answer
 
 
 class Isolated:
-    """One such process, started when the first answer is wanted, and again after it was ended.
+    """One such process: `start` it; it is started again after it was ended.
 
     Args:
         python: the interpreter, with what the model needs.
@@ -46,20 +47,26 @@ class Isolated:
         self._seconds, self._search = seconds, search
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._room = Path(tempfile.mkdtemp(prefix="treadle-model-"))
+        self._starting = False
+        _sweep()
+        self._room = Path(tempfile.mkdtemp(prefix=f"{ROOM}{os.getpid()}-"))
         self.restarts = -1
 
     def ask(self, header: Mapping[str, Any], content: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """One call. Raises Unavailable when it took too long or the process died; TreadleError with what the model raised."""
+        """One call. Raises Unavailable when it took too long or the process died or starts; TreadleError with what the model raised."""
+        if self._starting:
+            raise _started_again()
         if not self._lock.acquire(timeout=self._seconds):
             raise Unavailable(f"The model is busy for more than {self._seconds:g} s.", hint="Try again later.")
         try:
-            process = self._running()
+            if self.pid is None:
+                self._start_again()
+                raise _started_again()
+            assert self._process is not None
             try:
-                said, back = self._exchange(process, header, content)
+                said, back = self._exchange(self._process, header, content)
             except Unavailable:
-                self._end()
-                threading.Thread(target=self.warm, daemon=True).start()
+                self._start_again()
                 raise
         finally:
             self._lock.release()
@@ -67,10 +74,19 @@ class Isolated:
             raise TreadleError(f"The model raised {said['error']}")
         return said, back
 
-    def warm(self) -> None:
-        """Start the process if it does not run, so that nobody has to wait for it."""
-        with self._lock, suppress(TreadleError):
-            self._running()
+    def _start_again(self) -> None:
+        """End the process, and start it in the background: whoever asks meanwhile is told at once."""
+        self._starting = True
+        self._end()
+
+        def work() -> None:
+            try:
+                with self._lock, suppress(TreadleError):  # whoever asks next starts it once more, and is told
+                    self._running()
+            finally:
+                self._starting = False
+
+        threading.Thread(target=work, daemon=True, name="model starts").start()
 
     def start(self) -> None:
         """Start the process. Raises Corrupt when the model cannot be loaded, Unavailable when that takes too long."""
@@ -196,6 +212,21 @@ def _exactly(process: subprocess.Popen[bytes], count: int, end: float, seconds: 
             raise _died(process)
         found += part
     return bytes(found)
+
+
+def _started_again() -> Unavailable:
+    return Unavailable("The process of the model was ended, and starts again.", hint="Try again in a moment.")
+
+
+def _sweep() -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for room in Path(tempfile.gettempdir()).glob(f"{ROOM}*-*"):
+        owner = room.name.removeprefix(ROOM).partition("-")[0]
+        with suppress(OSError, ValueError):
+            try:
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                shutil.rmtree(room, ignore_errors=True)
 
 
 def _died(process: subprocess.Popen[bytes]) -> Unavailable:
