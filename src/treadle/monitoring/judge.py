@@ -84,7 +84,7 @@ def judge_block(
     """
     every = block.end - block.start
     state, told = _outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
-    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds)
+    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
     names = {name.split(":", 1)[1] for name in broken}
     leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
     names |= {name.removeprefix("unit:") for name in leapt if name.startswith("unit:")}
@@ -155,7 +155,7 @@ def _fits(chart: Chart, block: BlockStats) -> bool:
 
 def _data_quality(
     opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch],
-    reference: Mapping[str, Sketch], thresholds: Thresholds,
+    reference: Mapping[str, Sketch], thresholds: Thresholds, recent: Recent,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
     ongoing = set(opened)
     now: dict[str, list[Row]] = {}
@@ -164,7 +164,8 @@ def _data_quality(
             continue
         alone = name in sketches and sketches[name].count >= LEAST_BLOCK
         common = _SINGLE if thresholds.usually_constant is None else quality.COMMON
-        measured = quality.score(reference[name], sketches[name] if alone else wide[name], common=common)
+        before = [columns[name] for columns in recent.blocks if name in columns]
+        measured = quality.score(reference[name], sketches[name] if alone else wide[name], common=common, before=before)
         for metric, standard in LIMITS.items():
             value, limit = float(getattr(measured, metric)), thresholds.limits.get(metric, {}).get(name, standard)
             if value > limit * (CLEARED if f"{metric}:{name}" in ongoing else 1.0):
