@@ -3,12 +3,12 @@
     python benchmarks/faults.py [--starts 8] [--quarters 40] [--json FILE]
 
 A model of late arrivals is fitted on January to April and judged from June to December, a block a day, by the parts the loop uses
-(`monitoring.thresholds.calibrate_watch`, `monitoring.judge.judge_block`); what is normal is measured on March to May, from fits that had not seen the
-days. Each fault begins on one of several days and stays. Delay is in blocks: 1 is the first day of data with the fault. An alarm counts as found when
-its kind and features are those of the fault; "any" counts the first new alarm whatever it says.
+(`monitoring.thresholds.calibrate_watch`, `monitoring.judge.judge_block`). What is normal is measured on March to May, from fits that had not seen
+those days. Each fault begins on one of several days and stays. Delay is in blocks: 1 is the first day of data with the fault. A fault counts as found
+by an alarm whose kind and features are those of the fault.
 
-Without a fault two rates are told: on the months as they were, where the year itself moves on (the alarms are listed), and on drift-free quarters, made
-of runs of four weeks of the days that normal was measured on.
+Without a fault two rates are told: on the months as they were, where the year itself moves on (the alarms are listed), and on drift-free quarters,
+made of runs of four weeks of the days that normal was measured on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ LABELS = [False, True]
 
 @dataclass(frozen=True)
 class Nightly:
-    every: timedelta = timedelta(days=1)
-    false_alarms: Rate = Rate(1, timedelta(days=91))
+    every: timedelta
+    false_alarms: Rate
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class Model:
 
     def matrix(self, rows: pl.DataFrame) -> np.ndarray:
         numbers = [rows[c].cast(pl.Float64).fill_null(float("nan")).to_numpy() for c in NUMBERS]
-        coded = [rows[c].replace_strict(self.codes[c], default=None, return_dtype=pl.Float64).fill_null(float("nan")).to_numpy() for c in CATEGORIES]
+        coded = [
+            rows[c].replace_strict(self.codes[c], default=None, return_dtype=pl.Float64).fill_null(float("nan")).to_numpy() for c in CATEGORIES
+        ]
         return np.column_stack([*numbers, *coded])
 
     def outputs(self, rows: pl.DataFrame) -> np.ndarray:
@@ -135,8 +137,6 @@ class Block:
     sketches: dict[str, Sketch]
 
     def at(self, start: int) -> BlockStats:
-        from dataclasses import replace
-
         return replace(self.stats, start=start, end=start + DAY)
 
 
@@ -152,19 +152,22 @@ def block(rows: pl.DataFrame, outputs: np.ndarray, y: np.ndarray) -> Block:
     return Block(stats, {**columns(rows), **prediction_sketches(LABELS, outputs)})
 
 
-def watch(blocks: list[tuple[int, Block]], reference: dict[str, Sketch], thresholds: Thresholds) -> list[tuple[int, Finding]]:
-    """Every finding with the position of its block; blocks come as (start, block), as judge_due would give them."""
-    state, found = WatchState(), []
-    kept: list[tuple[int, Block, set[str]]] = []
-    for i, (start, one) in enumerate(blocks):
-        before = kept[-28:]
-        clean = [{n: s for n, s in b.sketches.items() if n not in gone} for _, b, gone in before]
-        recent = Recent(clean, [b.stats.rows for _, b, _ in before], starts=[s for s, _, _ in before])
-        window = rolling([*(b.sketches for _, b, _ in kept[-6:]), one.sketches], thresholds.week)
-        state, findings = judge_block(state, one.at(start), one.sketches, reference, thresholds, window=window, recent=recent)
-        found += [(i, f) for f in findings]
-        kept.append((start, one, {o.split(":", 1)[1] for o in state.open if not o.startswith(("input:", "prediction:"))}))
-    return found
+@dataclass(frozen=True)
+class Watch:
+    """A watch after some blocks: its state, and the blocks of the last four weeks with what was broken in each."""
+
+    state: WatchState = field(default_factory=WatchState)
+    kept: tuple[tuple[int, Block, frozenset[str]], ...] = ()
+
+    def after(self, start: int, one: Block, reference: dict[str, Sketch], thresholds: Thresholds) -> tuple[Watch, list[Finding]]:
+        """One block more, as `monitoring.watch.judge_due` judges it."""
+        clean = [{n: s for n, s in b.sketches.items() if n not in gone} for _, b, gone in self.kept]
+        recent = Recent(clean, [b.stats.rows for _, b, _ in self.kept], starts=[s for s, _, _ in self.kept])
+        mine = self.kept[max(0, len(self.kept) - min(6, self.state.blocks)) :]
+        window = rolling([*(b.sketches for _, b, _ in mine), one.sketches], thresholds.week)
+        state, findings = judge_block(self.state, one.at(start), one.sketches, reference, thresholds, window=window, recent=recent)
+        broken = frozenset(o.split(":", 1)[1] for o in state.open if not o.startswith(("input:", "prediction:")))
+        return Watch(state, (*self.kept, (start, one, broken))[-28:]), findings
 
 
 def faulty(rows: pl.DataFrame, fault: Fault, model: Model, rng: np.random.Generator) -> Block:
@@ -195,14 +198,20 @@ def main() -> None:
     training = pl.concat([of[m] for m in range(1, 5)])
     model = Model(training)
     unseen.append((of[5], model))
-    normal = [block(day, fitted.outputs(day), day["y"].to_numpy()) for part, fitted in unseen for day in part.partition_by("day", maintain_order=True)]
+    parts = [(day, fitted) for part, fitted in unseen for day in part.partition_by("day", maintain_order=True)]
+    normal = [block(day, fitted.outputs(day), day["y"].to_numpy()) for day, fitted in parts]
     reference = {**columns(training), **prediction_sketches(LABELS, model.outputs(training))}
-    watching = Nightly()
+    watching = Nightly(timedelta(days=1), Rate(1, timedelta(days=91)))
     thresholds = calibrate_watch([b.stats for b in normal], watching, 0, features=[b.sketches for b in normal], reference=reference)
     days = pl.concat([of[m] for m in range(6, 13)]).partition_by("day", maintain_order=True)
     clean = [block(day, model.outputs(day), day["y"].to_numpy()) for day in days]
     series = [(b.stats.start, b) for b in clean]
-    natural = watch(series, reference, thresholds)
+    at = [Watch(kept=tuple((b.stats.start, b, frozenset()) for b in normal[-28:]))]  # the blocks that the version before was judged by
+    natural: list[tuple[int, Finding]] = []
+    for i, (start, one) in enumerate(series):
+        further, findings = at[-1].after(start, one, reference, thresholds)
+        at.append(further)
+        natural += [(i, f) for f in findings]
     print(f"{len(normal)} days of normal, {len(clean)} days watched, {sum(b.stats.rows for b in clean) / len(clean):.0f} flights a day")
     print("\nas the year was, from June to December (no fault):")
     for i, f in natural:
@@ -214,27 +223,35 @@ def main() -> None:
     for fault in FAULTS:
         delays, suspected = [], Counter()
         for start in starts:
-            wrong = [faulty(day, fault, model, rng) for day in days[start : start + given.after]]
-            found = watch([*series[:start], *((b.stats.start, b) for b in wrong)], reference, thresholds)
-            hit = next(((i, f) for i, f in found if i >= start and fault.found(f)), None)
-            delays.append(hit[0] - start + 1 if hit else None)
-            if hit:
-                suspected[hit[1].suspected] += 1
+            here, delay = at[start], None
+            for i, day in enumerate(days[start : start + given.after]):
+                wrong = faulty(day, fault, model, rng)
+                here, findings = here.after(wrong.stats.start, wrong, reference, thresholds)
+                hit = next((f for f in findings if fault.found(f)), None)
+                if hit is not None:
+                    delay = i + 1
+                    suspected[hit.suspected] += 1
+                    break
+            delays.append(delay)
         within = sum(d is not None for d in delays)
         first = sum(d == 1 for d in delays)
         results["faults"][fault.name] = {"delays": delays, "suspected": dict(suspected)}
-        print(f"{fault.name:55} {within:>4} of {len(delays)} {first:>4} of {len(delays)} {' '.join('-' if d is None else str(d) for d in delays):>24}  "
+        shown = " ".join("-" if d is None else str(d) for d in delays)
+        print(f"{fault.name:55} {within:>4} of {len(delays)} {first:>4} of {len(delays)} {shown:>24}  "
               f"{', '.join(f'{k} {n}' for k, n in suspected.most_common())}", flush=True)  # fmt: skip
     kinds: Counter[str] = Counter()
     alarms = 0
     for q in range(given.quarters):
         draw = np.random.default_rng(1_000 + q)
-        positions = np.concatenate([(draw.integers(0, len(normal)) + np.arange(28)) % len(normal) for _ in range(5)])
+        runs = [(draw.integers(0, len(normal)) + np.arange(28)) % len(normal) for _ in range(5)]
+        positions = np.concatenate(runs)
         begin = normal[0].stats.start
-        quarter = [(begin + i * DAY, normal[p]) for i, p in enumerate(positions[: 91 + 28])]
-        found = {(f.kind, i) for i, f in watch(quarter, reference, thresholds) if i >= 28}
-        alarms += len(found)
-        kinds.update(kind for kind, _ in found)
+        here = Watch()
+        for i, place in enumerate(positions[: 91 + 28]):
+            here, findings = here.after(begin + i * DAY, normal[place], reference, thresholds)
+            told = {f.kind for f in findings} if i >= 28 else set()
+            alarms += len(told)
+            kinds.update(told)
     results["drift_free"] = {"quarters": given.quarters, "alarms": alarms, "kinds": dict(kinds)}
     print(f"\ndrift-free quarters: {alarms} alarms in {given.quarters} ({alarms / given.quarters:.2f} a quarter, 1 is tolerated): {dict(kinds)}")
     results["cost"] = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}

@@ -3,8 +3,8 @@
     gap of a block = (mean excess loss of the group) - (mean excess loss of all others);    the same of the share that is selected
 
 Each group's series of gaps is standardised by drift-free blocks and added up in a CUSUM, as quality is; a bad day is bad for all groups and cancels.
-After Ghosh et al. (2022), "Faircanary: Rapid Continuous Explainable Fairness", and the equalised-odds gap of Hardt, Price and Srebro (2016) in its form
-for losses.
+After Ghosh et al. (2022), "Faircanary: Rapid Continuous Explainable Fairness", and the equalised-odds gap of Hardt, Price and Srebro (2016) in its
+form for losses.
 
 Unit of independence: the block.
 """

@@ -3,7 +3,7 @@
     burn = (share of bad requests) / (1 - objective)
 
 A request is bad when it failed or took longer than the limit. At a burn of 1 the allowance of the period is used up exactly at its end. It is a
-finding above `FAST` over a block, or above `SLOW` over a week of blocks: the two-window alert of Beyer et al. (2018), "The Site Reliability Workbook",
+finding above `FAST` over a block, or `SLOW` over a week of blocks: the two-window alert of Beyer et al. (2018), "The Site Reliability Workbook",
 chapter 5. Latency is read from a quantile sketch, so its p50, p95 and p99 are of all requests of the block.
 
 Unit of independence: the block: a slow minute is slow for all its requests.

@@ -12,6 +12,7 @@ Unit of independence: none; an age is a fact.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 LATE = 3.0
 
@@ -30,5 +31,5 @@ def score(newest: datetime | None, now: datetime, limit: timedelta) -> float:
 
 def usual_gap(starts: list[datetime]) -> timedelta | None:
     """The longest gap between the starts of blocks that had rows; None with fewer than three."""
-    gaps = [b - a for a, b in zip(starts, starts[1:])]
+    gaps = [b - a for a, b in pairwise(starts)]
     return max(gaps) if len(gaps) >= 2 else None
