@@ -195,7 +195,7 @@ def test_a_day_the_model_itself_foresees_to_be_hard_is_not_an_alarm(trained: Wor
 
 
 def test_what_the_model_answers_is_watched(trained: World) -> None:
-    days = stream(5)
+    days = stream(7)
     for d in days[2:]:
         d.outputs = np.column_stack([1 - d.outputs[:, 1] / 3, d.outputs[:, 1] / 3])
     kinds = {f.kind: i for i, f in live(trained, days)}

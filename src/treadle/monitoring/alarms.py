@@ -63,11 +63,11 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     for record in earlier:
         back = bool(record.get("gone")) and record["status"] == "resolved" and day(finding.window_end) - parse_time(record["gone"]) <= COOLDOWN
         if record["status"] == "open" or back:
-            body = {**record.body, "again": [*record["again"], told][-_REMEMBERED:], "times": record.get("times", 1) + 1}
+            body: dict[str, Any] = {**record.body, "again": [*record["again"], told][-_REMEMBERED:], "times": record.get("times", 1) + 1}
             if back:
                 body |= {"status": "open", "resolution": "", "gone": "", "over": True}
-                for asked in ledger.find(FEEDBACK, {"alarm": record.id}):
-                    ledger.put(FEEDBACK, asked.id, {**asked.body, "status": "open", "answer": ""}, expect=asked.version)
+                for part in ledger.find(FEEDBACK, {"alarm": record.id}):
+                    ledger.put(FEEDBACK, part.id, {**part.body, "status": "open", "answer": ""}, expect=part.version)
             ledger.put(KIND, record.id, body, expect=record.version)
             return None
     group = next((a["group"] for a in open_alarms(model, ledger) if a.get("group") and a["window"][1] == end and a["version"] == version), id)

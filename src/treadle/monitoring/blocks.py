@@ -26,6 +26,7 @@ import numpy as np
 
 from treadle.core.declare.model import Task
 from treadle.core.schema import Kind
+from treadle.monitoring import ranking
 from treadle.monitoring.sketches import Sketch, sketch_column
 from treadle.training.losses import FLOOR, row_loss
 
@@ -41,6 +42,7 @@ class BlockStats:
         rows, matured: predictions, and those of them with a known truth.
         mean_output: mean probability of each class, or the mean prediction.
         excess_variance, gap_variance: of one row: as the model's probabilities imply it, for a regression as observed.
+        deficit, deficit_variance: see `ranking.py`; None with too few rows of either outcome.
     """
 
     start: int
@@ -55,6 +57,8 @@ class BlockStats:
     gap: float | None = None
     gap_variance: float | None = None
     calibration_z: float | None = None
+    deficit: float | None = None
+    deficit_variance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "mean_output": list(self.mean_output)}
@@ -89,10 +93,11 @@ def block_stats(
         return BlockStats(first, last, len(outputs), 0, mean)
     matured, y, p = int(known.sum()), np.asarray(truth)[known], outputs[known]
     loss, expected, excess_variance, residual, gap_variance = _regression(y, p) if task == "regression" else _classes(task, y.astype(np.int64), p)
+    ranked = ranking.deficit(task, y, p)
     noise = sqrt(dispersion * matured * gap_variance)
     return BlockStats(
         first, last, len(outputs), matured, mean, loss, expected, loss - (expected or 0.0), excess_variance, float(residual.mean()), gap_variance,
-        float(residual.sum()) / noise if noise > 0 else 0.0,
+        float(residual.sum()) / noise if noise > 0 else 0.0, *(ranked or (None, None)),
     )  # fmt: skip
 
 

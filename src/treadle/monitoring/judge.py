@@ -3,6 +3,7 @@
 | kind | what is measured, block by block | it is a finding when |
 |---|---|---|
 | quality | loss in excess of what the model itself expected | its CUSUM passes a threshold calibrated to the tolerated false alarms |
+| quality | how much worse rows are put in order than the probabilities promise (`ranking.py`) | its CUSUM does |
 | calibration | truth minus prediction, per standard deviation | its two-sided CUSUM does |
 | input | PSI of each feature, over the block and over a rolling week | it is above 0.25 AND above what blocks without drift show |
 | input | the mean of each number against the fortnight before (`sudden.py`) | it jumped by more than drift-free blocks do |
@@ -20,52 +21,25 @@ Unit of independence: the block.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import replace
 
 from treadle.monitoring.blocks import PREDICTION, BlockStats
 from treadle.monitoring.detectors import psi, quality
-from treadle.monitoring.detectors.cusum import CusumState, step
 from treadle.monitoring.findings import Finding as Finding
-from treadle.monitoring.findings import FindingKind, Row, by_loss, by_psi, by_share, found, listed
+from treadle.monitoring.findings import FindingKind, Row, by_psi, by_share, found, listed
+from treadle.monitoring.outcomes import WatchState as WatchState
+from treadle.monitoring.outcomes import judge_outcomes
 from treadle.monitoring.recent import NOTHING, Recent, seasonal
 from treadle.monitoring.sketches import Sketch
 from treadle.monitoring.sudden import sudden, volume_of
 from treadle.monitoring.suspect import suspect
-from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_MATURED, LEAST_WINDOW, LIMITS, MOVED, Chart, Thresholds
+from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_WINDOW, LIMITS, MOVED, Thresholds
 
 EVERY_KIND: tuple[FindingKind, ...] = ("quality", "calibration", "input", "prediction", "data_quality", "volume")
 
 _KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit"], "data_quality"), "jump": "input"}
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
-
-
-@dataclass(frozen=True, slots=True)
-class WatchState:
-    """What is remembered from block to block, of one version.
-
-    `blocks` were judged. `worse_since`, `above_since`, `below_since`: where the sum of that name last rose from 0, in microseconds.
-    `open`: 'kind:name' found and not gone. `mending`: features that were broken, and for how many blocks more a rolling week will hold that.
-    """
-
-    quality: CusumState = field(default_factory=CusumState)
-    calibration: CusumState = field(default_factory=CusumState)
-    worse_since: int = 0
-    above_since: int = 0
-    below_since: int = 0
-    open: tuple[str, ...] = ()
-    mending: Mapping[str, int] = field(default_factory=dict)
-    blocks: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "open": list(self.open), "mending": dict(self.mending)}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> WatchState:
-        sums = {name: CusumState(**stored[name]) for name in ("quality", "calibration")}
-        return cls(**{**stored, **sums, "open": tuple(stored["open"])})
 
 
 def judge_block(
@@ -83,8 +57,8 @@ def judge_block(
         kinds: only these are judged.
     """
     every = block.end - block.start
-    state, told = _outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
-    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds)
+    state, told = judge_outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
+    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
     names = {name.split(":", 1)[1] for name in broken}
     leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
     names |= {name.removeprefix("unit:") for name in leapt if name.startswith("unit:")}
@@ -104,58 +78,9 @@ def judge_block(
     return state, explained
 
 
-def _outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds) -> tuple[WatchState, list[Finding]]:
-    """Quality and calibration: one step of each CUSUM. One that alarmed starts again at 0."""
-    if block.matured < LEAST_MATURED or block.loss is None or block.excess is None or block.gap is None:
-        return state, []
-    told: list[Finding] = []
-    chart = thresholds.quality
-    if chart is not None and _fits(chart, block):
-        sums = step(state.quality, chart.z(block.excess, block.excess_variance or 0.0, block.matured))
-        since = state.worse_since if state.quality.high > 0 else block.start
-        if sums.high > chart.threshold:
-            usual = f"{chart.mean:.3f} is usual" if block.expected_loss is None else f"the model itself expected {block.expected_loss:.3f}"
-            told.append(found(
-                "quality", "excess_loss", sums.high, chart.threshold, since, block.end,
-                f"Since {_day(since)} predictions are worse than chance explains: in the last block the loss was {block.loss:.3f} where {usual}.",
-                severity=by_loss(block.loss, chart.mean if block.expected_loss is None else block.expected_loss),
-            ))  # fmt: skip
-            sums = replace(sums, high=0.0)
-        state = replace(state, quality=sums, worse_since=since)
-    chart = thresholds.calibration
-    if chart is not None and _fits(chart, block):
-        before = state.calibration
-        sums = step(before, chart.z(block.gap, block.gap_variance or 0.0, block.matured))
-        above = state.above_since if before.high > 0 else block.start
-        below = state.below_since if before.low > 0 else block.start
-        for value, since, word in ((sums.high, above, "above"), (sums.low, below, "below")):
-            if value > chart.threshold:
-                told.append(found(
-                    "calibration", "calibration", value, chart.threshold, since, block.end,
-                    f"Since {_day(since)} the truth lies {word} the predictions: by {block.gap:+.3g} on average in the last block, "
-                    f"where {chart.mean:+.2g} is usual.", severity=_by_gap(block, chart),
-                ))  # fmt: skip
-        sums = replace(sums, high=0.0, low=0.0) if max(sums.high, sums.low) > chart.threshold else sums
-        state = replace(state, calibration=sums, above_since=above, below_since=below)
-    return state, told
-
-
-def _by_gap(block: BlockStats, chart: Chart) -> str:
-    """Severity of a gap between truth and prediction: for classes in points of probability, for numbers in standard deviations of a row."""
-    apart = abs((block.gap or 0.0) - chart.mean)
-    if block.expected_loss is None:
-        apart = 0.2 * apart / chart.row_variance**0.5 if chart.row_variance else 0.0
-    return "high" if apart >= 0.1 else "medium" if apart >= 0.04 else "low"
-
-
-def _fits(chart: Chart, block: BlockStats) -> bool:
-    """A regression's errors have no scale of their own: they are judged only where reference blocks gave one."""
-    return block.expected_loss is not None or chart.row_variance is not None
-
-
 def _data_quality(
     opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch],
-    reference: Mapping[str, Sketch], thresholds: Thresholds,
+    reference: Mapping[str, Sketch], thresholds: Thresholds, recent: Recent,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
     ongoing = set(opened)
     now: dict[str, list[Row]] = {}
@@ -164,7 +89,8 @@ def _data_quality(
             continue
         alone = name in sketches and sketches[name].count >= LEAST_BLOCK
         common = _SINGLE if thresholds.usually_constant is None else quality.COMMON
-        measured = quality.score(reference[name], sketches[name] if alone else wide[name], common=common)
+        before = [columns[name] for columns in recent.blocks if name in columns]
+        measured = quality.score(reference[name], sketches[name] if alone else wide[name], common=common, before=before)
         for metric, standard in LIMITS.items():
             value, limit = float(getattr(measured, metric)), thresholds.limits.get(metric, {}).get(name, standard)
             if value > limit * (CLEARED if f"{metric}:{name}" in ongoing else 1.0):
@@ -234,7 +160,3 @@ def _broken(metric: str, rows: Sequence[Row]) -> str:
         "out_of_range": f"{names}: {value:.0%} of the values lie outside the range of training.",
         "constant": f"{names}: every row has the same value.",
     }[metric]
-
-
-def _day(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%d %H:%M").removesuffix(" 00:00")

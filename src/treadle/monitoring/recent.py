@@ -21,6 +21,7 @@ from treadle.monitoring.detectors.units import Change
 from treadle.monitoring.sketches import NumberSketch, Sketch, merged
 
 WEEKS = 4
+BLOCKS = 28  # looked back at where blocks are days
 EFFECT = 0.5  # standard deviations of the reference that a jump must have, whatever is usual
 Columns = Mapping[str, Sketch]
 

@@ -44,6 +44,8 @@ def suspect(kind: str, metric: str, others: Iterable[str], seasonal: float | Non
     """
     together = {kind, *others}
     named = ", ".join(map(repr, features[:3]))
+    if metric == "jump":
+        return Suspicion(PIPELINE, (f"{named} changed from one block to the next by more than neighbouring blocks ever did",))
     if kind in _BROKEN:
         return Suspicion(PIPELINE, (f"{metric.replace('_', ' ')}{f' of {named}' if named else ''} is beyond its limit, for whole blocks at once",))
     broken = sorted(together & set(_BROKEN))

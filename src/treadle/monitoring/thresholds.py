@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from math import exp, log, nan, pow, sqrt
+from math import exp, inf, log, nan, pow, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,7 +52,7 @@ _LEAST_JUMP = 6.0  # robust standard deviations: what few reference blocks canno
 class Chart:
     """How one statistic is standardised and when its CUSUM alarms. `row_variance` is None where each block brings its own.
 
-    `rate` and `achieved` are false alarms per block: tolerated, and had by simulation.
+    `rate` and `achieved` are false alarms per block: tolerated, and had by simulation. A single block whose z is above `single` alarms too.
     """
 
     mean: float
@@ -62,6 +62,7 @@ class Chart:
     threshold: float
     rate: float
     achieved: float
+    single: float = inf
 
     def z(self, value: float, variance: float, rows: int) -> float:
         spread = self.scale * sqrt(self.between**2 + (variance if self.row_variance is None else self.row_variance) / rows)
@@ -91,13 +92,15 @@ class Thresholds:
     usually_constant: tuple[str, ...] | None = None
     jump_levels: Mapping[str, float] = field(default_factory=dict)
     usually_units: tuple[str, ...] = ()
+    ranking: Chart | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Thresholds:
-        charts = {name: None if stored[name] is None else Chart(**stored[name]) for name in ("quality", "calibration")}
+        kept = {name: stored.get(name) for name in ("quality", "calibration", "ranking")}
+        charts = {name: None if chart is None else Chart(**chart) for name, chart in kept.items()}
         constant = stored["usually_constant"]
         units = tuple(stored.get("usually_units", ()))
         return cls(**{**stored, **charts, "usually_constant": None if constant is None else tuple(constant), "usually_units": units})
@@ -126,10 +129,12 @@ def calibrate_watch(
     """
     rate, week = watch.false_alarms.within(watch.every), max(1, round(timedelta(days=7) / watch.every))
     judged = [b for b in reference_blocks if b.matured >= LEAST_MATURED]
-    quality_chart = _chart([(b.excess, b.excess_variance, b) for b in judged], rate, two_sided=False, seed=seed)
+    half = 2 * WATCHED  # quality is told by two charts
+    quality_chart = _chart([(b.excess, b.excess_variance, b) for b in judged], rate, two_sided=False, seed=seed, watched=half)
+    ranking_chart = _chart([(b.deficit, b.deficit_variance, b) for b in judged], rate, two_sided=False, seed=seed + 2, watched=half)
     calibration_chart = _chart([(b.gap, b.gap_variance, b) for b in judged], rate, two_sided=True, seed=seed + 1)
     if not features or reference is None:
-        return Thresholds(quality_chart, calibration_chart, week)
+        return Thresholds(quality_chart, calibration_chart, week, ranking=ranking_chart)
     windows = [rolling(features[: i + 1], week) for i in range(len(features))]
     return Thresholds(
         quality_chart,
@@ -140,6 +145,7 @@ def calibrate_watch(
         _limits(features, windows, reference),
         _constant(features, reference),
         *_jumps(features, reference, rate),
+        ranking_chart,
     )
 
 
@@ -167,6 +173,28 @@ def cusum_threshold(values: np.ndarray, rate: float, *, watched: int = 1, two_si
     h = float(np.quantile(highest, exp(-each * length), method="higher"))
     silent = float((peaks(_paths(values, length, rng), slack, two_sided=two_sided) <= h).mean())
     return Calibrated(h, each, -log(max(silent, 0.5 / PATHS)) / length)
+
+
+def chart_limits(values: np.ndarray, rate: float, *, watched: int, two_sided: bool, seed: int) -> tuple[float, float, float, float]:
+    """(threshold of the CUSUM, tolerated rate, achieved rate, limit of a single block), which share the rate in halves.
+
+    A single block's limit is at least what an exponential tail of the recorded values says, since a bootstrap never draws beyond them.
+    """
+    each = _each(rate, watched)
+    length = max(1, min(LONGEST, round(1 / each)))
+    rng = np.random.default_rng(seed)
+    allowed = exp(-each / 2 * length)
+    paths = _paths(values, length, rng)
+    h = float(np.quantile(peaks(paths, two_sided=two_sided), allowed, method="higher"))
+    highest = np.abs(paths).max(axis=1) if two_sided else paths.max(axis=1)
+    single = float(np.quantile(highest, allowed, method="higher"))
+    if len(values) >= FEW and values.std() > 0:
+        standard = (values - values.mean()) / values.std(ddof=1)
+        single = max(single, level_threshold(np.abs(standard) if two_sided else standard, each / 2))
+    fresh = _paths(values, length, rng)
+    calm = (np.abs(fresh).max(axis=1) if two_sided else fresh.max(axis=1)) <= single
+    silent = float(((peaks(fresh, two_sided=two_sided) <= h) & calm).mean())
+    return h, each, -log(max(silent, 0.5 / PATHS)) / length, single
 
 
 def level_threshold(values: np.ndarray, rate: float, *, watched: int = 1, overlap: int = 1) -> float:
@@ -207,14 +235,15 @@ def _paths(values: np.ndarray, length: int, rng: np.random.Generator) -> np.ndar
     return np.asarray((path - reference.mean(axis=1, keepdims=True)) / np.maximum(spread, 0.1 * usual))
 
 
-def _chart(rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: float, *, two_sided: bool, seed: int) -> Chart | None:
+def _chart(
+    rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: float, *, two_sided: bool, seed: int, watched: int = WATCHED
+) -> Chart | None:
     known = [(value, variance or 0.0, block.matured) for value, variance, block in rows if value is not None]
     implied = all(block.expected_loss is not None for _, _, block in rows)  # a class's probability implies its variance; a number's error has none
     if len(known) < LEAST_REFERENCE:
         if known and not implied:
             return None
-        fallback = cusum_threshold(np.array([]), rate, watched=WATCHED, two_sided=two_sided, seed=seed)
-        return Chart(0.0, 0.0, 1.0, None, fallback.threshold, fallback.rate, fallback.achieved)
+        return Chart(0.0, 0.0, 1.0, None, *chart_limits(np.array([]), rate, watched=watched, two_sided=two_sided, seed=seed))
     values, variances, counts = (np.array(column, dtype=np.float64) for column in zip(*known))
     row_variance = None if implied else float(np.average(variances, weights=counts))
     noise = (variances if row_variance is None else np.full(len(values), row_variance)) / counts
@@ -222,8 +251,8 @@ def _chart(rows: Sequence[tuple[float | None, float | None, BlockStats]], rate: 
     weights = 1 / np.maximum(between**2 + noise, 1e-18)
     mean = float(np.average(values, weights=weights))
     z = (values - mean) * np.sqrt(weights)
-    calibrated = cusum_threshold(z, rate, watched=WATCHED, two_sided=two_sided, seed=seed)
-    return Chart(mean, between, max(1.0, float(z.std(ddof=1))), row_variance, calibrated.threshold, calibrated.rate, calibrated.achieved)
+    limits = chart_limits(z, rate, watched=watched, two_sided=two_sided, seed=seed)
+    return Chart(mean, between, max(1.0, float(z.std(ddof=1))), row_variance, *limits)
 
 
 def _levels(spans: Sequence[Mapping[str, Sketch]], least: int, overlap: int, reference: Mapping[str, Sketch], rate: float) -> dict[str, float]:
@@ -262,8 +291,9 @@ def _limits(
     """The stated limit above the most that drift-free blocks (or windows, where blocks are small) showed."""
     limits: dict[str, dict[str, float]] = {metric: {} for metric in LIMITS}
     for name in reference:
-        judged = [b[name] if b[name].count >= LEAST_BLOCK else w[name] for b, w in zip(features, windows) if name in b]
-        measured = [quality.score(reference[name], sketch) for sketch in judged]
+        judged = [(b[name] if b[name].count >= LEAST_BLOCK else w[name], i) for i, (b, w) in enumerate(zip(features, windows)) if name in b]
+        before = [[b[name] for b in features[max(0, i - recent.BLOCKS) : i] if name in b] for _, i in judged]
+        measured = [quality.score(reference[name], sketch, before=past) for (sketch, _), past in zip(judged, before)]
         for metric, standard in LIMITS.items():
             limits[metric][name] = standard + max((max(0.0, float(getattr(m, metric))) for m in measured), default=0.0)
     return limits

@@ -1,0 +1,135 @@
+"""What the outcomes of a block say: one step of each chart of losses, of the order of rows, and of truth minus prediction.
+
+| metric | kind | judged |
+|---|---|---|
+| excess_loss | quality | loss in excess of what the model itself expected, upwards |
+| ranking | quality | how much worse rows are put in order than the probabilities promise, upwards |
+| calibration | calibration | truth minus prediction, both ways |
+
+Each chart speaks when its CUSUM passes its threshold (a small lasting change), or a single block its limit (a large sudden one); after it spoke, its
+sums start again at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from treadle.monitoring.blocks import BlockStats
+from treadle.monitoring.detectors.cusum import CusumState, step
+from treadle.monitoring.findings import Finding, by_loss, found
+from treadle.monitoring.thresholds import LEAST_MATURED, Chart, Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """What is remembered from block to block, of one version.
+
+    `blocks` were judged. `worse_since`, `mixed_since`, `above_since`, `below_since`: where the sum of that name last rose from 0, in microseconds.
+    `open`: 'kind:name' found and not gone. `mending`: features that were broken, and for how many blocks more a rolling week will hold that.
+    """
+
+    quality: CusumState = field(default_factory=CusumState)
+    calibration: CusumState = field(default_factory=CusumState)
+    worse_since: int = 0
+    above_since: int = 0
+    below_since: int = 0
+    open: tuple[str, ...] = ()
+    mending: Mapping[str, int] = field(default_factory=dict)
+    blocks: int = 0
+    ranking: CusumState = field(default_factory=CusumState)
+    mixed_since: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "open": list(self.open), "mending": dict(self.mending)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> WatchState:
+        sums = {name: CusumState(**stored[name]) for name in ("quality", "calibration", "ranking") if name in stored}
+        return cls(**{**stored, **sums, "open": tuple(stored["open"])})
+
+
+def judge_outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds) -> tuple[WatchState, list[Finding]]:
+    """One step of each chart; a block with too few outcomes changes nothing."""
+    if block.matured < LEAST_MATURED or block.loss is None or block.excess is None or block.gap is None:
+        return state, []
+    told: list[Finding] = []
+    chart = thresholds.quality
+    if chart is not None and _fits(chart, block):
+        z = chart.z(block.excess, block.excess_variance or 0.0, block.matured)
+        sums, since, value, limit = _upwards(state.quality, z, state.worse_since, block, chart)
+        if value:
+            usual = f"{chart.mean:.3f} is usual" if block.expected_loss is None else f"the model itself expected {block.expected_loss:.3f}"
+            told.append(found(
+                "quality", "excess_loss", value, limit, since, block.end,
+                f"Since {_day(since)} predictions are worse than chance explains: in the last block the loss was {block.loss:.3f} where {usual}.",
+                severity=by_loss(block.loss, chart.mean if block.expected_loss is None else block.expected_loss),
+            ))  # fmt: skip
+        state = replace(state, quality=sums, worse_since=since)
+    chart = thresholds.ranking
+    if chart is not None and block.deficit is not None and _fits(chart, block):
+        z = chart.z(block.deficit, block.deficit_variance or 0.0, block.matured)
+        sums, since, value, limit = _upwards(state.ranking, z, state.mixed_since, block, chart)
+        if value:
+            what = "ROC-AUC" if block.expected_loss is not None else "rank correlation"
+            told.append(found(
+                "quality", "ranking", value, limit, since, block.end,
+                f"Since {_day(since)} predictions put rows in a worse order than chance explains: in the last block the {what} was "
+                f"{block.deficit:.3f} below what it should be, where {chart.mean:+.3f} is usual.",
+                severity="high" if block.deficit - chart.mean >= 0.1 else "medium",
+            ))  # fmt: skip
+        state = replace(state, ranking=sums, mixed_since=since)
+    chart = thresholds.calibration
+    if chart is not None and _fits(chart, block):
+        state, gaps = _calibration(state, block, chart)
+        told += gaps
+    return state, told
+
+
+def _calibration(state: WatchState, block: BlockStats, chart: Chart) -> tuple[WatchState, list[Finding]]:
+    assert block.gap is not None
+    told: list[Finding] = []
+    z = chart.z(block.gap, block.gap_variance or 0.0, block.matured)
+    sums = step(state.calibration, z)
+    above = state.above_since if state.calibration.high > 0 else block.start
+    below = state.below_since if state.calibration.low > 0 else block.start
+    for value, one, since, word in ((sums.high, z, above, "above"), (sums.low, -z, below, "below")):
+        if value > chart.threshold or one > chart.single:
+            passed = (value, chart.threshold) if value > chart.threshold else (one, chart.single)
+            told.append(found(
+                "calibration", "calibration", *passed, since, block.end,
+                f"Since {_day(since)} the truth lies {word} the predictions: by {block.gap:+.3g} on average in the last block, "
+                f"where {chart.mean:+.2g} is usual.", severity=_by_gap(block, chart),
+            ))  # fmt: skip
+    sums = replace(sums, high=0.0, low=0.0) if told else sums
+    return replace(state, calibration=sums, above_since=above, below_since=below), told
+
+
+def _upwards(before: CusumState, z: float, since: int, block: BlockStats, chart: Chart) -> tuple[CusumState, int, float, float]:
+    """The sums after a block, where they began to rise, and what was passed with its limit; 0 where nothing was."""
+    sums = step(before, z)
+    since = since if before.high > 0 else block.start
+    if sums.high > chart.threshold:
+        return replace(sums, high=0.0), since, sums.high, chart.threshold
+    if z > chart.single:
+        return replace(sums, high=0.0), since, z, chart.single
+    return sums, since, 0.0, 0.0
+
+
+def _by_gap(block: BlockStats, chart: Chart) -> str:
+    """Severity of a gap between truth and prediction: for classes in points of probability, for numbers in standard deviations of a row."""
+    apart = abs((block.gap or 0.0) - chart.mean)
+    if block.expected_loss is None:
+        apart = 0.2 * apart / chart.row_variance**0.5 if chart.row_variance else 0.0
+    return "high" if apart >= 0.1 else "medium" if apart >= 0.04 else "low"
+
+
+def _fits(chart: Chart, block: BlockStats) -> bool:
+    """A regression's errors have no scale of their own: they are judged only where reference blocks gave one."""
+    return block.expected_loss is not None or chart.row_variance is not None
+
+
+def _day(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%d %H:%M").removesuffix(" 00:00")
