@@ -18,28 +18,36 @@ from treadle.core.errors import Conflict, UsageError
 
 
 @click.command(name="compile", epilog="Example: treadle compile airflow late-arrival --schedule '0 6 * * *' --out dags/late_arrival.py")
-@click.argument("engine", type=click.Choice(["airflow", "github", "systemd"]))
+@click.argument("engine", type=click.Choice(["airflow", "github", "systemd", "up", "container"]))
 @click.argument("model", default="")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write; printed if not given.")
 @click.option("--schedule", metavar="CRON", help="When the DAG runs (airflow).")
-@click.option("--port", type=click.IntRange(1, 65535), help="The port the endpoint listens on, if the project does not say (systemd).")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port the endpoint listens on, if the project does not say (systemd, container).")
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only these roles of `treadle up` (up, container).")
 @click.pass_context
-def compile_(ctx: click.Context, engine: str, model: str, out: Path | None, schedule: str | None, port: int | None) -> None:
+def compile_(
+    ctx: click.Context, engine: str, model: str, out: Path | None, schedule: str | None, port: int | None, roles: tuple[str, ...]
+) -> None:  # fmt: skip
     """Write the project for another engine.
 
     airflow: a DAG of the model's steps. github: a workflow that makes and judges the model on every push.
     systemd: a unit that keeps the model's endpoint running.
+    up, container: a systemd unit or a container file that keeps the whole project running (`treadle up`).
     """
     if schedule and engine != "airflow":
         raise click.UsageError("--schedule is for airflow.")
-    if port and engine != "systemd":
-        raise click.UsageError("--port is for systemd.")
+    if port and engine not in ("systemd", "container"):
+        raise click.UsageError("--port is for systemd and container.")
+    if roles and engine not in ("up", "container"):
+        raise click.UsageError("--role is for up and container.")
     ws = show.workspace(ctx)
     declared = ws.model(model)
     if engine == "airflow":
         text = _airflow(ws, declared, schedule)
     elif engine == "github":
         text = _github(ws, declared)
+    elif engine in ("up", "container"):
+        text = _up(ws, declared, engine, port, roles)
     else:
         text = _systemd(ws, declared, port)
     if out is None:
@@ -65,6 +73,19 @@ def _github(ws: Workspace, model: Model) -> str:
     root = next((folder for folder in (ws.folder, *ws.folder.parents) if (folder / ".git").exists()), ws.folder)
     place = ws.folder.relative_to(root).as_posix()
     return compile_github(ws.project.name, model.name, place, f"treadle[train,serve,monitor]=={__version__}")
+
+
+def _up(ws: Workspace, model: Model, engine: str, port: int | None, roles: tuple[str, ...]) -> str:
+    from treadle.stacks.up import compile_container, compile_unit
+    from treadle.up import ROLES
+
+    unknown = next((r for r in roles if r not in ROLES), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown!r} is no role.", hint=f"Roles are {', '.join(ROLES)}.")
+    if engine == "up":
+        return compile_unit(ws.project.name, str(ws.folder), python=sys.executable, user=getpass.getuser(), roles=roles)
+    requirement = f"treadle[train,serve,monitor,console,data]=={__version__}"
+    return compile_container(ws.project.name, requirement=requirement, port=port or ws.serve_of(model).port or int(ws.settings["port"]), roles=roles)
 
 
 def _systemd(ws: Workspace, model: Model, port: int | None) -> str:
