@@ -68,6 +68,9 @@ def look(ws: Workspace, subject: str) -> Plan:
 
 def _logged(ws: Workspace, marks: Marks) -> dict[str, list[str]]:
     """The predictions about a person, by model."""
+    place = _paths(ws, "predictions")
+    if place and not place[0].exists():  # nothing was ever asked; looking must not make the file
+        return {}
     named = [c for columns in erasure.person_columns(ws.project).values() for c in columns]
     hashed = None
     with suppress(NotFound):  # a log holds no hashes if there is no key
@@ -233,9 +236,9 @@ class _Erasing:
         self._count(online=removed)
 
     def _answers(self) -> None:
-        log, tables = self._ws.predictions, self._ws.tables
         removed = 0
         found = _logged(self._ws, self._marks)
+        log, tables = self._ws.predictions, self._ws.tables
         if found and hasattr(log, "forget"):
             removed = log.forget(found)
         if hasattr(log, "scrub"):
@@ -491,7 +494,8 @@ class _Erasing:
                 found.append(f"online view {view}: {left} values")
                 ws.online.forget(view, keys)
         logged = _logged(ws, marks)
-        searched["predictions"] += sum(ws.predictions.count(model)[0] for model in ws.project.models)
+        if logged or "predictions" in ws.__dict__:
+            searched["predictions"] += sum(ws.predictions.count(model)[0] for model in ws.project.models)
         found += [f"prediction log of {model or 'outcomes alone'}: {len(ids)} predictions" for model, ids in logged.items()]
         if any(place.startswith(_STAYS) for place in found):  # then of course the ledger's own files hold it
             own = {f"file {p.relative_to(ws.settings.home)}" for p in _paths(ws, "ledger") if p.is_relative_to(ws.settings.home)}

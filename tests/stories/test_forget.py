@@ -293,7 +293,7 @@ def test_a_person_leaves_the_prediction_log_its_files_and_every_table_of_answers
     assert ws.predictions.strays() == 0
     scoring = ws.ledger.find("scoring")[0]
     answers = ws.tables.scan(scoring["output"]["address"]).collect()
-    assert answers.height == 589
+    assert answers.height == 590
     assert ADA.id not in answers["customer"].to_list()
 
 

@@ -120,7 +120,7 @@ def drop(ctx: click.Context, older_than: str, yes: bool) -> None:
     ws = show.workspace(ctx)
     kept = [log.keep for log in ws.project.logs.values() if log.keep is not None]
     if not older_than and len(kept) < max(1, len(ws.project.models)):
-        raise UsageError("How old? Not every model says how long it keeps its log.", hint="Give --older-than, or declare project.log(model, keep=...).")
+        raise UsageError("How old? Not every model declares it.", hint="Give --older-than, or declare project.log(model, keep=...).")
     before = _before(ws, older_than or max(kept))
     if not yes:
         click.confirm(f"Drop all predictions of before {_moment(before)[:10]}? It cannot be undone", abort=True)
