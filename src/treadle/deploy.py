@@ -20,13 +20,16 @@ from treadle.client import Endpoint
 from treadle.core.clock import iso
 from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, NotFound, Refused, TreadleError, Unavailable
+from treadle.core.masking import personal_columns
 from treadle.core.records import Record, Ref
+from treadle.data import suppressed
 from treadle.data import versions as data_versions
 from treadle.features import parity
 from treadle.features.online import Materialiser
 from treadle.materialise import materialise, note_stale
 from treadle.pipelines.run import Outcome, alive
 from treadle.registry import conditions, packages, promote, versions
+from treadle.serving import logged
 from treadle.serving.address import free_port, port_free
 from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
@@ -207,6 +210,7 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     if wanted and not port_free(host, wanted):
         raise Conflict(f"Port {wanted} on {host} is in use.", hint="Stop what listens there, or give another one: treadle deploy --port N")
     wanted = wanted or free_port(host)
+    note_log(ws, model)
     log = ws.settings.home / "logs" / f"endpoint-{model.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "treadle.web.server", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
@@ -228,6 +232,14 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
         time.sleep(0.02)
     child.terminate()
     raise Unavailable(f"The endpoint did not answer within {START_SECONDS:.0f} s.", where=str(log))
+
+
+def note_log(ws: Workspace, model: Model) -> None:
+    """Put on record what the endpoint logs of a request, with the key that it hashes personal values with."""
+    declared = ws.project.logs.get(model.name)
+    if declared is not None and declared.inputs != "full":
+        suppressed.own_key(ws.settings.home, ws.ledger)
+    logged.note(ws.ledger, declared, model.name, personal_columns(ws.project.datasets.values()), ws.actor)
 
 
 def running_endpoint(ws: Workspace, model: str) -> Record | None:

@@ -5,11 +5,12 @@ It holds a keyed hash of the id, never the id. Killed at any point it is finishe
 
 1. `models`   mark the model versions that were trained on rows of the person
 2. `online`   remove the person's values from the online store
-3. `results`  drop stored step results that were made from the data, and whatever else in the blobs holds the person
-4. `texts`    black out the person in logs, in what runs said, in files of the home
-5. `tables`   rewrite every version of the data sets, and what was set aside
-6. `scrub`    make the databases forget what was replaced
-7. `verify`   search the bytes of every store; what is found is dealt with once more, and what stays is said
+3. `answers`  remove predictions about the person from the log, moved or not, and the person's rows from tables of answers
+4. `results`  drop stored step results that were made from the data, and whatever else in the blobs holds the person
+5. `texts`    black out the person in logs, in what runs said, in files of the home
+6. `tables`   rewrite every version of the data sets, and what was set aside
+7. `scrub`    make the databases forget what was replaced
+8. `verify`   search the bytes of every store; what is found is dealt with once more, and what stays is said
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from treadle.core.records import Link, Record, Ref
 from treadle.data import quarantine, suppressed, versions
 from treadle.data.suppressed import KIND
 from treadle.features import large
-from treadle.governance import erasure
+from treadle.governance import erased_answers, erasure
 from treadle.governance.erasure import Plan
 from treadle.governance.traces import Marks, files
 from treadle.pipelines import plan as results
@@ -45,12 +46,13 @@ from treadle.pipelines.lease import gone
 from treadle.ports.online import Key
 from treadle.ports.scrub import Scrubbable
 from treadle.registry import versions as registry
+from treadle.serving.logged import hashed_value
 
-STAGES = ("models", "online", "results", "texts", "tables", "scrub", "verify")
+STAGES = ("models", "online", "answers", "results", "texts", "tables", "scrub", "verify")
 _ROUNDS = 3  # a run that was under way may write once more
 _TEXTS = (".log", ".jsonl", ".json", ".txt", ".csv", ".md", ".html")
 _LEFTOVERS = ("treadle-table-*", "treadle-reproduce-*", "treadle-blobs-*")
-_KEPT = "predictions"  # the setting of the store that is not searched: the prediction log joins later
+_SCORES = "scores"  # the folder of scorings under way
 _STAYS = ("event ", "link ", "metric ")  # never changed once written
 _WAIT_SECONDS = 0.5
 _ABANDONED = 3600.0  # seconds after which a temporary folder has been left over
@@ -60,7 +62,21 @@ Say = Callable[[str], None]
 
 def look(ws: Workspace, subject: str) -> Plan:
     """What an erasure would do. Changes nothing."""
-    return erasure.survey(ws.project, suppressed.checked(subject), ws.ledger, ws.tables, ws.blobs)
+    plan = erasure.survey(ws.project, suppressed.checked(subject), ws.ledger, ws.tables, ws.blobs)
+    return replace(plan, predictions=_logged(ws, plan.marks))
+
+
+def _logged(ws: Workspace, marks: Marks) -> dict[str, list[str]]:
+    """The predictions about a person, by model."""
+    place = _paths(ws, "predictions")
+    if place and not place[0].exists():  # nothing was ever asked; looking must not make the file
+        return {}
+    named = [c for columns in erasure.person_columns(ws.project).values() for c in columns]
+    hashed = None
+    with suppress(NotFound):  # a log holds no hashes if there is no key
+        key = suppressed.read_key(ws.settings.home)
+        hashed = lambda text: hashed_value(key, text)  # noqa: E731
+    return erased_answers.predictions_of(ws.predictions, ws.project.models, named, marks, hashed)
 
 
 def unfinished(ws: Workspace, subject: str) -> Record | None:
@@ -91,10 +107,10 @@ def erase(
             raise UsageError(f"{name} names the person, and it is kept as part of the proof.", hint="Give a number or a sentence that names nobody.")
     record = unfinished(ws, subject)
     if record is None:
-        if not plan.held:
+        if not plan.anything:
             said = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in plan.columns.items())
             raise NotFound(
-                "No version of any data set holds this person.",
+                "No version of any data set holds this person, and no prediction is about them.",
                 hint=f"Looked in the columns that name persons ({said})." if said else "No data set declares subject='COLUMN'.",
             )
         record = _begin(ws, subject, plan, request, reason)
@@ -184,6 +200,7 @@ class _Erasing:
             searched, found = self._search()
             if not any(self._mends(place) for place in found):
                 break
+            self._answers()
             self._results()
             self._texts()
             self._tables()
@@ -217,6 +234,33 @@ class _Erasing:
     def _online(self) -> None:
         removed = sum(self._ws.online.forget(view, keys) for view, keys in self._plan.entities.items())
         self._count(online=removed)
+
+    def _answers(self) -> None:
+        removed = 0
+        found = _logged(self._ws, self._marks)
+        log, tables = self._ws.predictions, self._ws.tables
+        if found and hasattr(log, "forget"):
+            removed = log.forget(found)
+        if hasattr(log, "scrub"):
+            self._undone = [*self._undone, *(line for line in log.scrub() if line not in self._undone)]
+        keys = erased_answers.person_keys(
+            self._plan.held, {d.name: d.key for d in self._ws.project.datasets.values()}, self._plan.columns, self._marks.subject, tables
+        )
+        change = erased_answers.without_answers(erasure.without(self._plan.columns, self._marks), keys)
+        scorings = self._ws.ledger.find("scoring")
+        named = sorted({r["output"]["table"] for r in scorings if "table" in r["output"]})
+        done: dict[str, str] = dict(self._record.get("rewritten", []))
+        for table in named:
+            done |= tables.rewrite([c.address for c in tables.commits(table)], change)
+            self._note(rewritten=sorted(done.items()))
+        for record in scorings:
+            address = record["output"].get("address", "")
+            if address and self._newest(done, address) != address:
+                output = {**record["output"], "address": self._newest(done, address)}
+                self._ws.ledger.put(record.kind, record.id, {**record.body, "output": output}, expect=record.version)
+        told = erased_answers.elsewhere(scorings, (h.version for h in self._plan.held))
+        self._undone = [*self._undone, *(line for line in told if line not in self._undone)]
+        self._count(predictions=removed)
 
     def _results(self) -> None:
         """First on record that they are dropped, with the bytes to be deleted; then the bytes."""
@@ -334,7 +378,8 @@ class _Erasing:
 
     def _needed_blobs(self) -> set[str]:
         ledger, tables = self._ws.ledger, self._ws.tables
-        return erasure.addresses_in(ledger) | self._table_addresses() | erasure.files_of(ledger, tables)
+        kept: set[str] = getattr(self._ws.predictions, "addresses", set)()
+        return erasure.addresses_in(ledger) | self._table_addresses() | erasure.files_of(ledger, tables) | kept
 
     def _blobs_with_marks(self, tables: set[str]) -> Iterator[str]:
         for address in list(self._ws.blobs.addresses()):
@@ -394,6 +439,8 @@ class _Erasing:
         shelf = self._ws.shelf.folder
         if path.is_relative_to(shelf):
             shutil.rmtree(shelf / path.relative_to(shelf).parts[0], ignore_errors=True)
+        elif path.is_relative_to(home / _SCORES):  # it begins anew
+            shutil.rmtree(home / _SCORES / path.relative_to(home / _SCORES).parts[0], ignore_errors=True)
         elif not path.is_relative_to(home) or path.name == "file_digests.json" or path.parent.name == "tmp":
             path.unlink(missing_ok=True)
         elif path.suffix in _TEXTS:
@@ -413,8 +460,7 @@ class _Erasing:
         ws, marks = self._ws, self._marks
         searched: Counter[str] = Counter()
         found: list[str] = []
-        kept = _paths(ws, _KEPT)
-        for path in files(ws.settings.home, leave_out=kept):
+        for path in files(ws.settings.home):
             with suppress(FileNotFoundError):
                 searched["files"] += 1
                 searched["bytes"] += path.stat().st_size
@@ -448,6 +494,10 @@ class _Erasing:
             if left:
                 found.append(f"online view {view}: {left} values")
                 ws.online.forget(view, keys)
+        logged = _logged(ws, marks)
+        if logged or "predictions" in ws.__dict__:
+            searched["predictions"] += sum(ws.predictions.count(model)[0] for model in ws.project.models)
+        found += [f"prediction log of {model or 'outcomes alone'}: {len(ids)} predictions" for model, ids in logged.items()]
         if any(place.startswith(_STAYS) for place in found):  # then of course the ledger's own files hold it
             own = {f"file {p.relative_to(ws.settings.home)}" for p in _paths(ws, "ledger") if p.is_relative_to(ws.settings.home)}
             found = [place for place in found if place not in own]
@@ -500,6 +550,7 @@ class _Erasing:
 _SAYS = {
     "models": "marking the model versions trained on rows of the person",
     "online": "removing values from the online store",
+    "answers": "removing predictions from the log, and rows from tables of answers",
     "results": "dropping stored results that were made from the data",
     "texts": "blacking out logs and records",
     "tables": "rewriting the versions of the data sets",

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from treadle.backends.memory_online import MemoryOnline
 from treadle.core.errors import Corrupt, DataError, InvalidRequest
 from treadle.features.parity import request_of
 from treadle.serving.batch import Batch
@@ -48,7 +49,7 @@ def alone(loaded: Loaded, row: dict[str, Any]) -> np.ndarray | None:
         return None
     at = values.get("at")
     values["at"] = micros(NOW) if at is None else at
-    features, _ = loaded.look_up([{"x": None, "word": None, **values}], [values["at"]], lambda keys: [None] * len(keys))[0]
+    features, _ = loaded.feature_values({"x": None, "word": None, **values}, values["at"], MemoryOnline())
     return loaded.outputs([features])[0]
 
 

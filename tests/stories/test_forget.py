@@ -126,7 +126,7 @@ def test_a_person_is_forgotten_while_a_model_is_trained_on_them(bikes: Path) -> 
 def test_mistakes_are_told_in_a_sentence(bikes: Path) -> None:
     assert "--subject is missing" in treadle(bikes, "erase", expect=2).stderr
     told = treadle(bikes, "erase", "--subject", "cust-9999", "--yes", expect=5).stderr
-    assert "No version of any data set holds this person." in told
+    assert "No version of any data set holds this person, and no prediction is about them." in told
     assert "customers: customer; rentals: customer" in told
     assert "names the person" in treadle(bikes, "erase", "--subject", ADA.id, "--yes", "--reason", f"{ADA.name} asked", expect=2).stderr
     (bikes / "there").mkdir()
@@ -260,3 +260,47 @@ def test_on_postgresql_and_s3_no_file_of_the_server_and_no_object_holds_the_pers
     assert found() == []
     treadle(folder, "run", "late-return", env=env)
     assert not [line for line in found() if ADA.id in line]
+
+
+def test_a_person_leaves_the_prediction_log_its_files_and_every_table_of_answers(bikes: Path, tmp_path: Path) -> None:
+    """Asked for by name, moved into files, corrected later, scored in bulk: afterwards no byte of it is left, and the others' answers are."""
+    ws = open_workspace(bikes)
+    day = 86_400_000_000
+    first = int(parse_time("2026-02-01").timestamp() * 1e6)
+
+    def asked(number: int, customer: str, more: dict[str, object] | None = None) -> Prediction:
+        inputs = json.dumps({"customer": customer, "hours": 2.0, "bike": "city", **(more or {})}, ensure_ascii=False).encode()
+        features = json.dumps([2.0, "city", customer]).encode()
+        return Prediction(f"p-{number}", "late-return", first + number * day // 2, number, 1, "champion", (0.5, 0.5), 0, (), inputs, features, 9)
+
+    others = [asked(n, "cust-0100") for n in range(0, 12, 2)]
+    hers = [asked(n, ADA.id) for n in range(1, 12, 2)] + [asked(20, "cust-0101", {"note": f"with {ADA.name}"})]
+    ws.predictions.write([*others, *hers], [Outcome(p.id, True, 1) for p in (*others, *hers)])
+    ws.predictions.write([], [Outcome(f"booking-{ADA.id}", True, 1)])
+    treadle(bikes, "score", "--data", "rentals", "--keep", "rental,customer")
+    assert ws.predictions.compact(first + 3 * day) == 6  # type: ignore[attr-defined]
+    planned = treadle(bikes, "erase", "--subject", ADA.id, "--dry-run").stdout
+    assert "prediction log: 8 predictions are about the person" in planned
+    assert holding(bikes / ".treadle", TEXTS)
+
+    done = treadle(bikes, "erase", "--subject", ADA.id, "--yes").stdout
+    assert "found: 0" in done
+    assert holding(bikes / ".treadle", TEXTS) == []
+    ws = open_workspace(bikes)
+    kept = [pair for pairs in ws.predictions.between("late-return", 0, 1 << 62) for pair in pairs]
+    assert [p for p, _ in kept] == others
+    assert all(outcome is not None for _, outcome in kept)
+    assert ws.predictions.strays() == 0
+    scoring = ws.ledger.find("scoring")[0]
+    answers = ws.tables.scan(scoring["output"]["address"]).collect()
+    assert answers.height == 590
+    assert ADA.id not in answers["customer"].to_list()
+
+
+def test_who_was_only_asked_about_is_forgotten_too(bikes: Path) -> None:
+    ws = open_workspace(bikes)
+    said = json.dumps({"customer": "guest-777", "hours": 2.0}).encode()
+    ws.predictions.write([Prediction("p-1", "late-return", 5, 5, 1, "champion", (0.5, 0.5), 0, (), said, b"[]", 9)])
+    assert "1 predictions" in treadle(bikes, "erase", "--subject", "guest-777", "--yes").stdout
+    assert holding(bikes / ".treadle", ["guest-777"]) == []
+    assert "was erased on" in treadle(bikes, "erase", "--subject", "guest-777", "--yes").stdout

@@ -194,6 +194,12 @@ class PostgresPredictions:
         with self._sessions.mine() as session, self._writing(session):
             _drop(session, segment, [])
 
+    def models(self) -> list[str]:
+        return [row[0] for row in self._rows("SELECT name FROM models ORDER BY name", ())]
+
+    def stray_ids(self) -> list[str]:
+        return [row[0] for row in self._rows("SELECT DISTINCT prediction FROM outcomes WHERE model IS NULL", ())]
+
     def scrub(self) -> list[str]:
         """Write the tables anew, so that no page holds what was removed. The server's own log holds it until it is recycled."""
         with self._sessions.mine() as session:

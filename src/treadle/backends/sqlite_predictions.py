@@ -214,6 +214,17 @@ class SqlitePredictions:
                 connection.execute(f"DELETE FROM outcomes WHERE prediction IN ({marks})", some)
         return removed
 
+    def models(self) -> list[str]:
+        return [row[0] for row in self._rows("SELECT name FROM models ORDER BY name")]
+
+    def stray_ids(self) -> list[str]:
+        return [row[0] for row in self._rows("SELECT DISTINCT prediction FROM outcomes WHERE model IS NULL")]
+
+    def scrub(self) -> list[str]:
+        """Write the file anew. Raises Unavailable when others hold an old state for too long."""
+        self._forced.scrub()
+        return []
+
     def drop(self, segment: Segment) -> None:
         with self._forced.mine().transaction() as connection:
             _drop(connection, segment, keep=set())

@@ -36,7 +36,7 @@ def erase(ctx: click.Context, subject: str, request: str, reason: str, yes: bool
         begun = work.unfinished(ws, subject)
         plan = work.look(ws, subject)
         done = work.finished(ws, subject)
-        if begun is None and not plan.held and done:
+        if begun is None and not plan.anything and done:
             last = done[-1]
             if json_:
                 show.as_json({"erasure": last.id, **last.body})
@@ -49,7 +49,7 @@ def erase(ctx: click.Context, subject: str, request: str, reason: str, yes: bool
             show.as_json(_told(plan, begun))
         if dry_run:
             return 0
-        if begun is None and not plan.held:
+        if begun is None and not plan.anything:
             work.erase(ws, subject, plan=plan)  # says what was looked through
         if not yes:
             click.confirm("Erase this person? It cannot be undone", abort=True)
@@ -75,7 +75,7 @@ def _told(plan: Any, begun: Any) -> dict[str, Any]:
     return {
         "unfinished": begun.id if begun else "", "columns": plan.columns, "versions": [h.__dict__ for h in plan.held],
         "online": {view: len(keys) for view, keys in plan.entities.items()}, "results": len(plan.results), "texts_searched": len(plan.marks.texts),
-        "models": list(plan.models), "undeclared": plan.undeclared,
+        "predictions": sum(map(len, plan.predictions.values())), "models": list(plan.models), "undeclared": plan.undeclared,
     }  # fmt: skip
 
 
@@ -93,13 +93,16 @@ def _plan(plan: Any, begun: Any) -> None:
         others = len(plan.marks.texts) - 1
         texts = "1 other text" if others == 1 else f"{others} other texts"
         show.say(f"logs, records and files that hold the id or {texts} that only this person's rows have: blacked out")
+    logged = sum(map(len, plan.predictions.values()))
+    if logged:
+        show.say(f"prediction log: {logged:,} predictions are about the person, removed with their outcomes")
     for name, columns in plan.undeclared.items():
         show.say(f"data set {name} declares no subject but has {', '.join(columns)}: declare subject={columns[0]!r} there, or its rows stay")
     if plan.marks.weak:
         show.say("the id is so short that any file holds it by chance: it is compared with the columns that name persons, not searched as bytes")
     _models(plan.models)
     if plan.held:
-        show.say("not touched: the sources themselves (the person is left out when they are read again), the prediction log, backups")
+        show.say("not touched: the sources themselves (the person is left out when they are read again), backups")
 
 
 def _models(models: Sequence[Any]) -> None:
@@ -116,7 +119,7 @@ def _proof(record: Any) -> None:
     show.say(f"{'Erased' if not checked['remaining'] else 'Not all is erased'}: {record.id}")
     show.say(
         f"  taken out: {counts.get('rows', 0):,} rows and {counts.get('quarantined', 0):,} set aside, over {counts.get('versions', 0)} versions of "
-        f"data; {counts.get('online', 0)} online values; {counts.get('results', 0)} step results"
+        f"data; {counts.get('online', 0)} online values; {counts.get('predictions', 0):,} predictions; {counts.get('results', 0)} step results"
     )
     show.say(f"  blacked out: {counts.get('logs', 0)} logs, {counts.get('records', 0)} records, {counts.get('files', 0)} files")
     searched = checked["searched"]

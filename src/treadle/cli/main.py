@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),
     "predict": ("treadle.cli.serving:predict", "Ask for a prediction."),
     "score": ("treadle.cli.score:score", "Answer all rows of a data set or of files, resumable, with lineage."),
+    "advise": ("treadle.cli.advise:advise", "Measure a model and say whether to run it in batch, real time, on a stream or a device."),
     "predictions": ("treadle.cli.predictions:predictions", "The prediction log: its length, export a range, move closed days to files, drop old."),
     "replay": ("treadle.cli.loop:replay", "Live through recorded history against the endpoint, on a fast clock."),
     "backtest": ("treadle.cli.backtest:backtest", "Compare policies of retraining on recorded history: what would this loop have been worth?"),

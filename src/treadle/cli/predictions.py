@@ -99,17 +99,18 @@ def _labels(ws: Workspace, version: Any) -> list[Any]:
 
 
 @predictions.command("compact", epilog="Example: treadle predictions compact --older-than 7d")
-@click.option("--older-than", default="2d", show_default=True, help="Days that ended so long ago are moved.")
+@click.option("--older-than", default="", metavar="AGE", help="Days that ended so long ago are moved; else as declared, or 2d.")
 @click.pass_context
 def compact(ctx: click.Context, older_than: str) -> None:
     """Move closed days out of the database into compressed files of columns. Whoever reads the log sees no difference; outcomes still may come."""
     ws = show.workspace(ctx)
-    moved = _log(ws).compact(_before(ws, older_than), lambda s: show.say(f"{s.model} {_moment(s.start)[:10]}: {s.rows:,} predictions"))
+    age = older_than or max((log.files_after for log in ws.project.logs.values()), default=timedelta(days=2))
+    moved = _log(ws).compact(_before(ws, age), lambda s: show.say(f"{s.model} {_moment(s.start)[:10]}: {s.rows:,} predictions"))
     show.say(f"{moved:,} predictions moved")
 
 
 @predictions.command("drop", epilog="Example: treadle predictions drop --older-than 400d --yes")
-@click.option("--older-than", required=True, help="Predictions of days that ended so long ago go, with their outcomes.")
+@click.option("--older-than", default="", metavar="AGE", help="Days that ended so long ago go, with outcomes; else as declared.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.pass_context
 def drop(ctx: click.Context, older_than: str, yes: bool) -> None:
@@ -117,7 +118,10 @@ def drop(ctx: click.Context, older_than: str, yes: bool) -> None:
     from treadle.core.records import Ref
 
     ws = show.workspace(ctx)
-    before = _before(ws, older_than)
+    kept = [log.keep for log in ws.project.logs.values() if log.keep is not None]
+    if not older_than and len(kept) < max(1, len(ws.project.models)):
+        raise UsageError("How old? Not every model declares it.", hint="Give --older-than, or declare project.log(model, keep=...).")
+    before = _before(ws, older_than or max(kept))
     if not yes:
         click.confirm(f"Drop all predictions of before {_moment(before)[:10]}? It cannot be undone", abort=True)
     dropped = _log(ws).drop(before)
@@ -132,10 +136,10 @@ def _log(ws: Workspace) -> Any:
     return log
 
 
-def _before(ws: Workspace, age: str) -> int:
+def _before(ws: Workspace, age: str | timedelta) -> int:
     from treadle.serving.requests import micros
 
-    length = span(age)
+    length = span(age) if isinstance(age, str) else age
     if length < timedelta(0):
         raise UsageError(f"{age!r} is no age.")
     return micros(ws.clock.now() - length)

@@ -66,6 +66,7 @@ class Plan:
         models: versions trained on rows of the person: {'id', 'model', 'number', 'status', 'rows', 'answers': as what it is deployed}.
         keys: data set to the key digests that decisions about the person's rows are known by.
         files: addresses of the files of file sets that are about the person.
+        predictions: ids in the prediction log, by model.
         undeclared: data set to columns that hold the id but are not declared to name persons.
     """
 
@@ -78,6 +79,12 @@ class Plan:
     undeclared: Mapping[str, Sequence[str]] = field(default_factory=dict)
     keys: Mapping[str, set[str]] = field(default_factory=dict)
     files: Sequence[str] = ()
+    predictions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def anything(self) -> bool:
+        """Whether the person is anywhere."""
+        return bool(self.held) or any(self.predictions.values())
 
 
 def person_columns(project: Project) -> dict[str, tuple[str, ...]]:

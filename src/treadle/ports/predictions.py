@@ -167,6 +167,18 @@ class Compactable(PredictionLog, Protocol):
         """Remove predictions that were not moved, and the outcomes of these ids, moved or not; returns how many predictions."""
         ...
 
+    def models(self) -> list[str]:
+        """The models that were ever logged."""
+        ...
+
+    def stray_ids(self) -> list[str]:
+        """Ids that outcomes are of and no prediction has."""
+        ...
+
+    def scrub(self) -> list[str]:
+        """Make what was removed unreadable; as `ports/scrub.py` says it."""
+        ...
+
     def drop(self, segment: Segment) -> None:
         """Forget a segment, its ids and their outcomes."""
         ...

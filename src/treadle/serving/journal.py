@@ -63,11 +63,14 @@ class Journal:
     Attributes:
         written: entries written. failed: commits that failed, each try counted. waiting: entries not yet written.
         error: why the last commit failed; None when it did not.
+        dropped: entries nobody waits for that were dropped because the log was behind, where its policy is to drop (see `logged.py`).
     """
 
     def __init__(self, log: PredictionLog, *, durable: bool, model: str = "", limit: int = 20_000, batch: int = 1_000) -> None:
         self.written = self.failed = self.waiting = 0
         self.error: Exception | None = None
+        self.dropped = 0
+        self._when_full = getattr(log, "when_full", "refuse")
         self._log = log
         self._durable = durable
         self._name = f"prediction log of {model}" if model else "prediction log"
@@ -127,6 +130,9 @@ class Journal:
             if self._closed:
                 raise Unavailable(f"The {self._name} is closed.", hint="The server is shutting down; ask another one.")
             # Whatever its size, an entry is taken when nothing waits: else one larger than the limit could never be.
+            if self.waiting and self.waiting + entry.size > self._limit and entry.future is None and self._when_full == "drop":
+                self.dropped += entry.size
+                return
             if self.waiting and self.waiting + entry.size > self._limit:
                 why = f" ({self.error})" if self.error else ""
                 raise Unavailable(f"The {self._name} is behind by {self.waiting:,} entries{why}.", hint="Try again in a second.")

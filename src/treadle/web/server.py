@@ -25,6 +25,7 @@ from treadle.registry import packages, promote, versions
 from treadle.serving.endpoint import Endpoint, Traffic
 from treadle.serving.journal import Journal
 from treadle.serving.loaded import Loaded
+from treadle.serving.logged import policed
 from treadle.settings import read_settings
 from treadle.web.api.endpoint import Routes
 from treadle.web.http import HttpServer
@@ -42,7 +43,7 @@ class Server:
     def __init__(self, ws: Workspace, model: str, host: str, port: int, durable: bool, when_down: Literal["refuse", "answer"] = "refuse") -> None:
         self._ws, self._model, self._host, self._port = ws, model, host, port
         self._endpoint = Endpoint(model, ws.online, when_down=when_down)
-        self._journal = Journal(ws.predictions, durable=durable, model=model)
+        self._journal = Journal(policed(ws.predictions, ws.ledger, ws.settings.home, model), durable=durable, model=model)
         self._routes = Routes(self._endpoint, self._journal, ws.predictions, self.follow)
         self._loaded: dict[int, Loaded] = {}
         self._seen = 0

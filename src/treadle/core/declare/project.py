@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 from treadle.core.declare import gates as g
+from treadle.core.declare import log as lg
 from treadle.core.declare import model as m
 from treadle.core.declare import operations as ops
 from treadle.core.declare import pipeline as p
@@ -56,6 +57,7 @@ class Project:
         self.serves: dict[str, ops.Serve] = {}
         self.watches: dict[str, ops.Watch] = {}
         self.truths: dict[str, Truth] = {}
+        self.logs: dict[str, lg.Log] = {}
         self.schedules: dict[str, sched.Schedule] = {}
         self.pipelines: dict[str, p.Pipeline] = {}
 
@@ -291,6 +293,19 @@ class Project:
             rollback=rollback, takeover=takeover, key=key, keys=bool(keys),
         )  # fmt: skip
         return _add(self.serves, model.name, declared, "endpoint for model", place)
+
+    def log(
+        self, model: m.Model, *, inputs: Literal["full", "hash", "none"] = "full", when_full: Literal["refuse", "drop"] = "refuse",
+        files_after: str | timedelta = "2d", keep: str | timedelta | None = None,
+    ) -> lg.Log:  # fmt: skip
+        """Declare how the predictions of a model are logged. See `Log`."""
+        place = here()
+        self._own(model, place)
+        for name, given, known in (("inputs", inputs, lg.INPUTS), ("when_full", when_full, lg.WHEN_FULL)):
+            if given not in known:
+                raise ProjectError(f"{name}={given!r} is not known.", where=place, hint=f"Use one of {', '.join(map(repr, known))}.")
+        declared = lg.Log(model, inputs, when_full, length(files_after), None if keep is None else length(keep), place)
+        return _add(self.logs, model.name, declared, "log of model", place)
 
     def watch(
         self,

@@ -47,6 +47,7 @@ class Metrics:
         lines += [f"treadle_request_seconds_sum{{{m}}} {self._seconds:.6f}", f"treadle_request_seconds_count{{{m}}} {total}"]
         lines += ["# TYPE treadle_log_waiting gauge", f"treadle_log_waiting{{{m}}} {journal.waiting}"]
         lines += ["# TYPE treadle_log_failures_total counter", f"treadle_log_failures_total{{{m}}} {journal.failed}"]
+        lines += ["# TYPE treadle_log_dropped_total counter", f"treadle_log_dropped_total{{{m}}} {journal.dropped}"]
         lines += ["# TYPE treadle_rows_waiting gauge", f"treadle_rows_waiting{{{m}}} {endpoint.waiting}"]
         lines += ["# TYPE treadle_online_failures_total counter", f"treadle_online_failures_total{{{m}}} {endpoint.lookup.failures}"]
         lines += ["# TYPE treadle_online_age_seconds gauge"]
