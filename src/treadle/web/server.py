@@ -72,7 +72,9 @@ class Server:
             if number not in self._loaded:
                 registered = versions.get(self._model, number, self._ws.ledger)
                 folder, manifest = packages.open_package(registered["package"], self._ws.blobs, self._ws.shelf)
-                self._loaded[number] = Loaded(folder, manifest, formats(), number)
+                self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number)
+                loaded.promises = registered["evaluation"].get("conformal") or ()
+                loaded.warm()
             return self._loaded[number]
 
         traffic = Traffic(version(record["champion"]), version(record["challenger"]), record["stage"], float(record["share"]))
