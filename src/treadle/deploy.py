@@ -19,6 +19,7 @@ from treadle.backends.catalog import open_backend
 from treadle.client import Endpoint
 from treadle.core.clock import iso
 from treadle.core.declare.model import Model
+from treadle.core.declare.operations import Serve
 from treadle.core.errors import Conflict, NotFound, Refused, Unavailable
 from treadle.core.records import Record, Ref
 from treadle.data import versions as data_versions
@@ -197,10 +198,10 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     wanted = wanted or free_port(host)
     log = ws.settings.home / "logs" / f"endpoint-{model.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "treadle.web.server", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
+    command = [sys.executable, "-m", "treadle.web.workers", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [*command, "--store-down", serve.store_down, *(["--buffered"] if serve.durability == "buffered" else [])],
+            [*command, "--store-down", serve.store_down, *_workers(ws, serve), *(["--buffered"] if serve.durability == "buffered" else [])],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
         )  # fmt: skip
     begun = time.monotonic()
@@ -216,6 +217,14 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
         time.sleep(0.02)
     child.terminate()
     raise Unavailable(f"The endpoint did not answer within {START_SECONDS:.0f} s.", where=str(log))
+
+
+def _workers(ws: Workspace, serve: Serve) -> list[str]:
+    """How many processes answer, how long a request may wait, and how large one may grow."""
+    from treadle.core.declare.pipeline import size
+
+    count, memory = serve.workers or int(ws.settings["workers"]) or 1, size(ws.settings["worker_memory"] or "0B")
+    return ["--workers", str(count), "--seconds", f"{serve.answer_within.total_seconds():g}", "--worker-memory", str(memory)]
 
 
 def running_endpoint(ws: Workspace, model: str) -> Record | None:
@@ -247,6 +256,6 @@ def stop(ws: Workspace, model: str, seconds: float = 15.0) -> int:
 def _is_ours(pid: int) -> bool:
     """A number may have been given to another process since; ours names its module."""
     try:
-        return b"treadle.web.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"treadle.web." in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return not Path("/proc").exists()

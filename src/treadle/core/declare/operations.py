@@ -60,6 +60,8 @@ class Serve:
         least_outcomes: how many matured outcomes each stage needs before it may be decided.
         durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
         port: 0 picks a free one.
+        workers: processes that answer on the one port; 0 leaves it to the setting.
+        answer_within: how long a request may wait for the model; one that takes longer is answered 504, and a model that hangs is restarted.
         store_down: what is done while the online store does not answer: 'refuse' requests (503), or 'answer' them without its features, and say so.
     """
 
@@ -72,6 +74,8 @@ class Serve:
     port: int = 0
     place: str = field(default="", compare=False)
     store_down: Literal["refuse", "answer"] = "refuse"
+    workers: int = 0
+    answer_within: timedelta = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)

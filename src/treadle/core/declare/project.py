@@ -263,13 +263,19 @@ class Project:
         durability: Literal["acknowledged", "buffered"] = "acknowledged",
         port: int = 0,
         store_down: Literal["refuse", "answer"] = "refuse",
+        workers: int = 0,
+        answer_within: str | timedelta = "10s",
     ) -> ops.Serve:
         """Declare how a model is served. See `Serve`."""
         place = here()
         self._own(model, place)
         if store_down not in ("refuse", "answer"):
             raise ProjectError(f"store_down={store_down!r} is not known.", where=place, hint="Use 'refuse' or 'answer'.")
-        declared = ops.Serve(model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place, store_down)
+        within = length(answer_within)
+        if not 0 <= workers <= 64 or not timedelta(0) < within <= timedelta(minutes=10):
+            raise ProjectError("workers is not from 0 to 64, or answer_within not a length of time up to 10 minutes.", where=place)
+        stages = (length(shadow), ops.share(canary), length(canary_for))
+        declared = ops.Serve(model, *stages, least_outcomes, durability, port, place, store_down, workers, within)
         return _add(self.serves, model.name, declared, "endpoint for model", place)
 
     def watch(

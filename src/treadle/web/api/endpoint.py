@@ -54,6 +54,8 @@ class Routes:
     def __init__(self, endpoint: Endpoint, journal: Journal, log: PredictionLog, reload: Callable[[], Awaitable[None]]) -> None:
         self.endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
         self.metrics = Metrics(endpoint.model)
+        self.others: Callable[[], list[dict[str, Any]]] = list  # what the other workers counted
+        self.shed: Callable[[], int] = int  # requests the server did not even look at
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request, at once or as something to wait for; whatever goes wrong becomes a JSON error with a status."""
@@ -182,7 +184,9 @@ class Routes:
 
     async def _counted(self) -> Response:
         ages = await asyncio.to_thread(self.endpoint.ages)
-        return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self.endpoint, self._journal, ages).encode()
+        others = await asyncio.to_thread(self.others)
+        text = self.metrics.text(self.endpoint, self._journal, ages, others, self.shed())
+        return 200, [("content-type", "text/plain; version=0.0.4")], text.encode()
 
     async def _outcomes(self, body: Any) -> Response:
         outcomes = outcomes_of(body)
