@@ -22,7 +22,7 @@ from treadle.client import Endpoint
 from treadle.data.write_project import write_blank
 from treadle.deploy import running_endpoint
 from treadle.ports.blobs import Blobs
-from treadle.registry import packages, promote, versions
+from treadle.registry import packages, versions
 from treadle.serving.address import free_port
 from treadle.serving.loaded import Loaded
 from treadle.settings import read_settings
@@ -70,8 +70,8 @@ def registered(tmp_path: Path, make_loaded: Callable[..., Loaded]) -> Workspace:
     ws = Workspace(folder, read_settings(folder))
     loaded = make_loaded(1)
     package = packages.store(loaded.folder, {k: v for k, v in loaded.manifest.items() if k != "files"}, _blobs(ws))
-    ws.ledger.put(versions.KIND, "late:1", {"model": "late", "number": 1, "status": "approved", "package": package, "evaluation": {}})
-    ws.ledger.put(promote.KIND, "late", {"champion": 1, "challenger": None, "stage": "none", "share": 0.0, "since": "", "previous": []})
+    ws.ledger.put(versions.KIND, versions.version_id("late", 1), {"model": "late", "number": 1, "status": "approved", "package": package, "evaluation": {}})
+    ws.ledger.put(versions.DEPLOYMENT, "late", {"champion": 1, "challenger": None, "stage": "none", "share": 0.0, "since": "", "previous": []})
     return ws
 
 
