@@ -19,6 +19,7 @@ from treadle.backends.catalog import open_backend
 from treadle.client import Endpoint
 from treadle.core.clock import iso
 from treadle.core.declare.model import Model
+from treadle.core.declare.operations import Serve
 from treadle.core.errors import Conflict, NotFound, Refused, TreadleError, Unavailable
 from treadle.core.masking import personal_columns
 from treadle.core.records import Record, Ref
@@ -213,10 +214,10 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     note_log(ws, model)
     log = ws.settings.home / "logs" / f"endpoint-{model.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "treadle.web.server", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
+    command = [sys.executable, "-m", "treadle.web.workers", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [*command, "--store-down", serve.store_down, *(["--buffered"] if serve.durability == "buffered" else [])],
+            [*command, "--store-down", serve.store_down, *_workers(ws, serve), *(["--buffered"] if serve.durability == "buffered" else [])],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
         )  # fmt: skip
     begun = time.monotonic()
@@ -240,6 +241,14 @@ def note_log(ws: Workspace, model: Model) -> None:
     if declared is not None and declared.inputs != "full":
         suppressed.own_key(ws.settings.home, ws.ledger)
     logged.note(ws.ledger, declared, model.name, personal_columns(ws.project.datasets.values()), ws.actor)
+
+
+def _workers(ws: Workspace, serve: Serve) -> list[str]:
+    """How many processes answer, how long a request may wait, and how large one may grow."""
+    from treadle.core.declare.pipeline import size
+
+    count, memory = serve.workers or int(ws.settings["workers"]) or 1, size(ws.settings["worker_memory"] or "0B")
+    return ["--workers", str(count), "--seconds", f"{serve.answer_within.total_seconds():g}", "--worker-memory", str(memory)]
 
 
 def running_endpoint(ws: Workspace, model: str) -> Record | None:
@@ -271,6 +280,6 @@ def stop(ws: Workspace, model: str, seconds: float = 15.0) -> int:
 def _is_ours(pid: int) -> bool:
     """A number may have been given to another process since; ours names its module."""
     try:
-        return b"treadle.web.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"treadle.web." in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return not Path("/proc").exists()

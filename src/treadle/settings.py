@@ -24,6 +24,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "notify": ("file:///{home}/alarms.jsonl", "Where alarms go; several addresses separated by spaces."),
     "host": ("127.0.0.1", "The address an endpoint listens on."),
     "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
+    "workers": ("1", "Processes that answer, of an endpoint whose project does not say; about one for each core."),
+    "worker_memory": ("", "Memory of one such process, for example `500MB`, above which it is replaced by a fresh one; any if empty."),
     "threads": ("0", "Threads a training may use; 0 takes half the cores (threads that wait for a busy core cost many times what they bring)."),
     "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
     "keys": ("{home}/keys", "Folder of the key that packages are signed with, and of the keys whose signatures count."),

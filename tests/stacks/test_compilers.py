@@ -137,7 +137,7 @@ class TestSystemd:
         service = unit["Service"]
         words = shlex.split(service["ExecStart"])
         given = dict(zip(words[3::2], words[4::2]))
-        assert words[:3] == [sys.executable, "-m", "treadle.web.server"]
+        assert words[:3] == [sys.executable, "-m", "treadle.web.workers"]
         assert given == {"--folder": str(folder), "--model": MODEL, "--host": "127.0.0.1", "--port": "8765"}
         assert service["Restart"] == "on-failure"
         assert service["WorkingDirectory"] == str(folder)

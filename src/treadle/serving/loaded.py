@@ -20,6 +20,7 @@ from treadle.features import derived, online
 from treadle.ports.model_format import ModelFormat, Scorer
 from treadle.ports.online import Key, OnlineStore, Value
 from treadle.serving.as_is import encoder_of
+from treadle.serving.contributions import Contributions
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
@@ -57,6 +58,8 @@ class Loaded:
         self._plan = _plan(self.features, manifest["views"])
         self._sent = self.reader.columns([f.name for f in self.features]) if self._plan.only_sent else None
         self.label_texts = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in self.labels]
+        self.promises: Sequence[Mapping[str, Any]] = ()  # calibrated intervals, from the version's evaluation (see training.conformal)
+        self.contributions: Contributions | None = None  # opened when an explanation is first asked for
         self.timing = Timing()
         self.service = Service()
 
@@ -129,6 +132,17 @@ class Loaded:
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for an encoded matrix, as the model gives them."""
         return self._scorer.score(matrix)
+
+    def warm(self) -> None:
+        """Score a row of missing values a few times, so that the first request does not pay for it and what a call costs is known."""
+        row = self.matrix([[None] * len(self.features)])
+        for rows in (1, 1, 1, 32, 32):
+            begun = time.perf_counter()
+            try:
+                self.score(np.repeat(row, rows, axis=0))
+            except Exception:  # a model that takes no missing values is measured by its first requests
+                return
+            self.timing.note(rows, time.perf_counter() - begun)
 
     def checked(self, outputs: Any, count: int) -> list[list[float]]:
         """The outputs of `count` rows as lists. Raises Corrupt when the model answered nonsense."""

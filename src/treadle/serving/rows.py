@@ -82,6 +82,13 @@ class Reader:
         many = len(rows) > 1
         return self.typed([self.parser.parse(row, f"row {i}" if many else "") for i, row in enumerate(rows)])
 
+    def objects(self, rows: Sequence[Any]) -> list[Row]:
+        """The same as `rows`, quicker for many that fit: they may hold nothing that JSON has no word for."""
+        try:
+            return [self._settled(row) for row in msgspec.convert(rows, list[self._type])]  # type: ignore[name-defined]
+        except (msgspec.ValidationError, Unfit, RecursionError, ValueError, OverflowError):
+            return self.rows(rows)
+
     def typed(self, parsed: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Rows of values that the parser gave."""
         known = self._attribute

@@ -19,7 +19,7 @@ StartLimitBurst=10
 Type=exec
 User={user}
 WorkingDirectory={folder}
-ExecStart="{python}" -m treadle.web.server --folder "{folder}" --model {model} --host {host} --port {port}{buffered}
+ExecStart="{python}" -m treadle.web.workers --folder "{folder}" --model {model} --host {host} --port {port}{buffered}
 Restart=on-failure
 RestartSec=1
 # Wrong use, or a wrong project: another start would not help.

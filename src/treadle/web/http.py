@@ -8,7 +8,9 @@ one round of the event loop goes into answering before the rest is told to come 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import ssl
 import time
 from collections import deque
@@ -65,6 +67,7 @@ class HttpServer:
         self.answered = self.shed = 0
         self.draining = False
         self.date = b""
+        self.answering: Connection | None = None
         self._round = 0.0
         self._out: list[tuple[Connection, bytes]] = []
         self._server: asyncio.AbstractServer | None = None
@@ -116,6 +119,11 @@ class HttpServer:
         out, self._out = self._out, []
         for connection, data in out:
             connection.send(data)
+
+    def last_words(self, response: Response) -> None:
+        """From another thread, while an app does not come back: send the answers that are ready, and this one to who is being answered."""
+        for connection, data in [*self._out, *([(self.answering, _bytes(response, self.date, False))] if self.answering is not None else [])]:
+            connection.send_at_once(data)
 
     def refresh(self) -> None:
         """The date of answers, once a second."""
@@ -259,6 +267,7 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, request: Request, keep: bool) -> None:
         server = self._server
+        server.answering = self
         if server.late() and request.method == "POST":
             self._shed(request, keep)
             return
@@ -296,10 +305,7 @@ class Connection(asyncio.Protocol):
         if headers is JSON_HEADERS and status == 200 and keep and not bare:
             server.write(self, b"%b%d\r\n\r\n%b" % (server.fast, len(body), body))
         else:
-            lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1", "replace")
-            end = b"" if keep else b"connection: close\r\n"
-            head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (_STATUS.get(status, _STATUS[500]), server.date, lines, end, len(body))
-            server.write(self, head if bare else head + body)
+            server.write(self, _bytes(response, server.date, keep, bare))
         server.answered += 1
         self._since = 0.0
         self._last = time.monotonic()
@@ -351,6 +357,12 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
+    def send_at_once(self, data: bytes) -> None:
+        """Past the event loop, which does not turn."""
+        sock = self._transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, AttributeError):
+            os.write(sock.fileno(), data)
+
     def _peer(self) -> str:
         peer = self._transport.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
@@ -380,3 +392,12 @@ class Connection(asyncio.Protocol):
         """Cut it off."""
         self._closing = True
         self._transport.abort()
+
+
+def _bytes(response: Response, date: bytes, keep: bool, bare: bool = False) -> bytes:
+    """A response as it goes over the line."""
+    status, headers, body = response
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1", "replace")
+    end = b"" if keep else b"connection: close\r\n"
+    head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (_STATUS.get(status, _STATUS[500]), date, lines, end, len(body))
+    return head if bare else head + body

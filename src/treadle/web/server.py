@@ -1,55 +1,88 @@
-"""The endpoint's process: serve one model over HTTP, follow the deployment record, log every answer, leave in good order.
+"""A process that answers: serve one model over HTTP, follow the deployment record, log every answer, leave in good order.
 
-Started by `treadle deploy` as `python -m treadle.web.server`; imports nothing of training, and not the project file.
+Started by `treadle.web.workers`, or alone as `python -m treadle.web.server`; imports nothing of training, and not the project file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from treadle.assemble import Workspace, formats
 from treadle.core.clock import iso
-from treadle.core.errors import TreadleError, Unavailable
+from treadle.core.errors import StorageError, TreadleError, Unavailable
 from treadle.core.records import Record, Ref
 from treadle.registry import packages, promote, versions
-from treadle.serving.endpoint import Endpoint, Traffic
+from treadle.serving.batching import TimedOut
+from treadle.serving.endpoint import SECONDS, Endpoint, Traffic
 from treadle.serving.journal import Journal
 from treadle.serving.loaded import Loaded
 from treadle.serving.logged import policed
 from treadle.settings import read_settings
 from treadle.web.api.endpoint import Routes
+from treadle.web.api.exchange import problem
 from treadle.web.http import HttpServer
 from treadle.web.leave import leave
+from treadle.web.shared_counts import SharedCounts
 from treadle.web.watching import Watching
 
 KIND = "endpoint"
 POLL = 0.5  # seconds between looks at the deployment record
+BEAT = 0.25  # seconds between signs of life
 _log = logging.getLogger("treadle.endpoint")
 
 
-class Server:
-    """One endpoint process."""
+@dataclass(frozen=True)
+class Place:
+    """Which of the workers this is. Alone, it opens the address itself.
 
-    def __init__(self, ws: Workspace, model: str, host: str, port: int, durable: bool, when_down: Literal["refuse", "answer"] = "refuse") -> None:
+    Args:
+        descriptor: of the listening socket handed down, -1 for none. pipe: where it writes that it lives, -1 for nowhere.
+    """
+
+    index: int = 0
+    count: int = 1
+    descriptor: int = -1
+    pipe: int = -1
+
+
+class Server:
+    """One process of an endpoint."""
+
+    def __init__(
+        self, ws: Workspace, model: str, host: str, port: int, durable: bool, when_down: Literal["refuse", "answer"] = "refuse",
+        seconds: float = SECONDS, place: Place = Place(),
+    ) -> None:  # fmt: skip
         self._ws, self._model, self._host, self._port = ws, model, host, port
-        self._endpoint = Endpoint(model, ws.online, when_down=when_down)
+        self._place, self._seconds = place, seconds
+        self._endpoint = Endpoint(model, ws.online, when_down=when_down, seconds=seconds)
+        self._counts = SharedCounts(ws.settings.home / "endpoints" / model, place.index, place.count)
+        self._ended = asyncio.Event()
+        self._replaced = False  # by another process in the same place: the endpoint goes on
         self._journal = Journal(policed(ws.predictions, ws.ledger, ws.settings.home, model), durable=durable, model=model)
         self._routes = Routes(self._endpoint, self._journal, ws.predictions, self.follow)
+        self._http = HttpServer(self._routes.answer)
+        self._routes.others, self._routes.shed = self._counts.others, lambda: self._http.shed
+        if (before := self._counts.own()) is not None:
+            self._routes.metrics.add(before["metrics"])
         self._loaded: dict[int, Loaded] = {}
         self._seen = 0
         self._said_failures = 0
         self._swap = asyncio.Lock()
-        self._watching = Watching(ws, model)
+        self._watching = Watching(ws, model, place.count)
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
@@ -75,7 +108,9 @@ class Server:
             if number not in self._loaded:
                 registered = versions.get(self._model, number, self._ws.ledger)
                 folder, manifest = packages.open_package(registered["package"], self._ws.blobs, self._ws.shelf)
-                self._loaded[number] = Loaded(folder, manifest, formats(), number)
+                self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number)
+                loaded.promises = registered["evaluation"].get("conformal") or ()
+                loaded.warm()
             return self._loaded[number]
 
         # In its trial a new champion has the one before beside it, unheard: as a challenger in shadow.
@@ -87,31 +122,51 @@ class Server:
         return traffic
 
     def _say(self, status: str) -> None:
+        if self._place.index:  # the first worker speaks for all
+            return
+        pid = os.getpid() if self._place.descriptor < 0 else os.getppid()
         self._ws.ledger.put(
             KIND, self._model,
-            {"status": status, "pid": os.getpid(), "host": self._host, "port": self._port, "url": f"http://{self._host}:{self._port}",
-             "deployment": self._seen, "challenger_failures": self._endpoint.challenger_failures, "since": iso(self._ws.clock.now())},
+            {"status": status, "pid": pid, "host": self._host, "port": self._port, "url": f"http://{self._host}:{self._port}",
+             "deployment": self._seen, "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
         )  # fmt: skip
 
+    def _failures(self) -> int:
+        return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())
+
+    def _leave_counts(self) -> None:
+        endpoint, journal = self._endpoint, self._journal
+        self._counts.leave({
+            "metrics": self._routes.metrics.counts(), "challenger_failures": endpoint.challenger_failures, "shed": self._http.shed,
+            "log_waiting": journal.waiting, "log_failures": journal.failed, "log_dropped": journal.dropped, "rows_waiting": endpoint.waiting,
+            "online_failures": endpoint.lookup.failures,
+        })  # fmt: skip
+
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT, or until a model hangs."""
         await self.follow()
         if self._endpoint.traffic.champion is None:
             raise Unavailable(f"Model {self._model!r} is not deployed.", hint="Run: treadle deploy")
-        http, ended = HttpServer(self._routes.answer), asyncio.Event()
-        await http.start(host=self._host, port=self._port)
+        place, http = self._place, self._http
+        sock = socket.socket(fileno=place.descriptor) if place.descriptor >= 0 else None
+        await http.start(host=self._host, port=self._port, sock=sock)
         _settle_memory()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
-        poll = loop.create_task(self._poll())
+            loop.add_signal_handler(number, self._ended.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._give_way)
+        threading.Thread(target=self._watch_calls, name="calls", daemon=True).start()
+        tasks = [loop.create_task(self._poll()), loop.create_task(self._beat())]
         try:
-            await ended.wait()
-            await http.stop()
+            await self._ended.wait()
+            await http.stop(self._seconds)
         finally:
-            poll.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(self._journal.close)
-            self._say("stopped")
+            self._leave_counts()
+            if not self._replaced:
+                self._say("stopped")
 
     async def _poll(self) -> None:
         while True:
@@ -121,11 +176,45 @@ class Server:
                 record = promote.deployment(self._model, self._ws.ledger)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
                     await self.follow()
-                if self._endpoint.challenger_failures != self._said_failures:
-                    self._said_failures = self._endpoint.challenger_failures
+                await asyncio.to_thread(self._leave_counts)
+                failures = self._failures()
+                if failures != self._said_failures:
+                    self._said_failures = failures
                     self._say("serving")
             except Exception:  # a database that is away must not stop answers; the next look may succeed
                 _log.exception("the deployment record could not be read")
+
+    async def _beat(self) -> None:
+        """Say that this process lives; leave when a model hangs in its thread, or when nobody listens any more."""
+        while True:
+            if self._place.pipe >= 0:
+                try:
+                    os.write(self._place.pipe, b".")
+                except BlockingIOError:  # whoever listens is behind
+                    pass
+                except OSError:  # whoever started this has died
+                    self._ended.set()
+            if self._endpoint.hung:
+                _log.error("a model does not come back within %g s: this process is replaced", self._seconds)
+                self._give_way()
+            await asyncio.sleep(BEAT)
+
+    def _give_way(self) -> None:
+        self._replaced = self._place.descriptor >= 0
+        self._ended.set()
+
+    def _watch_calls(self) -> None:
+        """In a thread: a model that hangs where requests are read stops everything else; its caller is told here, and the process ends."""
+        while not self._ended.is_set():
+            time.sleep(BEAT)
+            since = self._endpoint.calling_since
+            if since and time.monotonic() - since > self._seconds:
+                _log.error("a model does not come back within %g s: this process ends", self._seconds)
+                error = TimedOut(f"The model did not answer within {self._seconds:g} s.", hint="Its process is replaced; try again in a second.")
+                self._http.last_words(problem(error))
+                with contextlib.suppress(StorageError):
+                    self._journal.close(timeout=5.0)
+                leave(error.exit_code)
 
 
 def _settle_memory() -> None:
@@ -153,13 +242,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--buffered", action="store_true")
     parser.add_argument("--store-down", choices=("refuse", "answer"), default="refuse")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--worker-memory", type=int, default=0)
+    parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--descriptor", type=int, default=-1)
+    parser.add_argument("--pipe", type=int, default=-1)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     logging.Formatter.converter = time.gmtime
     folder = Path(given.folder).resolve()
     try:
         ws, durable = Workspace(folder, read_settings(folder)), not given.buffered
-        server = Server(ws, given.model, given.host, given.port, durable=durable, when_down=given.store_down)
+        place = Place(given.index, given.workers if given.descriptor >= 0 else 1, given.descriptor, given.pipe)
+        if given.pipe >= 0:
+            os.set_blocking(given.pipe, False)
+        server = Server(ws, given.model, given.host, given.port, durable, given.store_down, given.seconds, place)
         run(server.run())
     except TreadleError as error:
         print(f"treadle: {error}", file=sys.stderr)

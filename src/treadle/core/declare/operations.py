@@ -63,6 +63,8 @@ class Serve:
         least_outcomes: how many matured outcomes each stage needs before it may be decided.
         durability: 'acknowledged' writes a prediction to disk before it is answered; 'buffered' within 50 ms after (a power cut may lose those).
         port: 0 picks a free one.
+        workers: processes that answer on the one port; 0 leaves it to the setting.
+        answer_within: how long a request may wait for the model; one that takes longer is answered 504, and a model that hangs is restarted.
         store_down: what is done while the online store does not answer: 'refuse' requests (503), or 'answer' them without its features, and say so.
         rollback: what throws a version out by itself; None: nothing does but a failure or worse answers in shadow and canary.
         takeover: what follows the shadow: 'canary', an A/B test, or 'blue_green' (the whole at once, the old one kept warm for the trial).
@@ -79,6 +81,8 @@ class Serve:
     port: int = 0
     place: str = field(default="", compare=False)
     store_down: Literal["refuse", "answer"] = "refuse"
+    workers: int = 0
+    answer_within: timedelta = timedelta(seconds=10)
     rollback: Rollback | None = field(default_factory=Rollback, kw_only=True)
     takeover: Literal["canary", "blue_green"] | ABTest = field(default="canary", kw_only=True)
     key: str = field(default="", kw_only=True)

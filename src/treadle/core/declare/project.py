@@ -272,6 +272,8 @@ class Project:
         durability: Literal["acknowledged", "buffered"] = "acknowledged",
         port: int = 0,
         store_down: Literal["refuse", "answer"] = "refuse",
+        workers: int = 0,
+        answer_within: str | timedelta = "10s",
         rollback: ro.Rollback | None = _ROLLBACK,
         takeover: Literal["canary", "blue_green"] | ro.ABTest = "canary",
         key: str = "",
@@ -288,8 +290,12 @@ class Project:
         fields = {c for i in model.inputs for c in (i.columns if isinstance(i, Derived) else (i,))} | {c for v in model.views for c in v.entity}
         if key.startswith("field:") and key[6:] not in fields:
             raise ProjectError(f"key={key!r} is no field of a request of {model.name!r}.", where=place, hint="Or use a header: key='header:x-user'.")
+        within = length(answer_within)
+        if not 0 <= workers <= 64 or not timedelta(0) < within <= timedelta(minutes=10):
+            raise ProjectError("workers is not from 0 to 64, or answer_within not a length of time up to 10 minutes.", where=place)
+        stages = (length(shadow), ops.share(canary), length(canary_for))
         declared = ops.Serve(
-            model, length(shadow), ops.share(canary), length(canary_for), least_outcomes, durability, port, place, store_down,
+            model, *stages, least_outcomes, durability, port, place, store_down, workers, within,
             rollback=rollback, takeover=takeover, key=key, keys=bool(keys),
         )  # fmt: skip
         return _add(self.serves, model.name, declared, "endpoint for model", place)

@@ -6,6 +6,9 @@ GET  /predictions/ID     what was logged, with its outcomes
 GET  /signature          the fields a row may have
 GET  /health/live  /health/ready  /metrics
 POST /reload             look at the deployment record now
+POST /invocations        MLflow's protocol; GET /ping, /version, /health
+/v2/...                  Open Inference Protocol
+GET  /openapi.json       all of this for machines; GET /docs for people
 
 A request for one row of a quick model is answered within the call, without a task or a thread of its own.
 """
@@ -23,18 +26,23 @@ import msgspec
 from treadle.core.errors import InvalidRequest, NotFound, TreadleError, Unavailable
 from treadle.core.ids import check_id
 from treadle.ports.predictions import PredictionLog
+from treadle.serving import asides
 from treadle.serving.answers import Answered
 from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
-from treadle.serving.rows import json_of
-from treadle.web.api.exchange import JSON, JSON_HEADERS, Request, Response, Unsupported, ok, problem
+from treadle.serving.loaded import Loaded
+from treadle.serving.rows import Row, json_of
+from treadle.web.api import inference, invocations, openapi
+from treadle.web.api.exchange import JSON, JSON_HEADERS, MethodNotTaken, Request, Response, Unsupported, ok, plain, problem
 from treadle.web.api.metrics import Metrics
 from treadle.web.api.outcomes import outcomes_of
 
 ROUTES = [
     "POST /predict", "POST /outcomes", "GET /predictions/ID", "GET /signature", "GET /health/live", "GET /health/ready",
-    "GET /metrics", "POST /reload",
+    "GET /metrics", "POST /reload", "POST /invocations", "GET /ping", "GET /version", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
+    "GET /v2/models/NAME", "GET /v2/models/NAME/ready", "POST /v2/models/NAME/infer", "GET /openapi.json", "GET /docs",
 ]  # fmt: skip
+PREDICTING = {"/predict", "/invocations"}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _log = logging.getLogger("treadle.endpoint")
@@ -46,6 +54,8 @@ class Routes:
     def __init__(self, endpoint: Endpoint, journal: Journal, log: PredictionLog, reload: Callable[[], Awaitable[None]]) -> None:
         self.endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
         self.metrics = Metrics(endpoint.model)
+        self.others: Callable[[], list[dict[str, Any]]] = list  # what the other workers counted
+        self.shed: Callable[[], int] = int  # requests the server did not even look at
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request, at once or as something to wait for; whatever goes wrong becomes a JSON error with a status."""
@@ -55,7 +65,7 @@ class Routes:
         except Exception as error:
             response = self._failed(request, error)
         if response.__class__ is tuple:
-            if request.path == "/predict":
+            if request.path in PREDICTING or request.path.endswith("/infer"):
                 self.metrics.request(response[0], time.perf_counter() - begun)  # type: ignore[index]
             return response
         return self._wait(request, response, begun)  # type: ignore[arg-type]
@@ -65,25 +75,47 @@ class Routes:
             found = await response
         except Exception as error:
             found = self._failed(request, error)
-        if request.path == "/predict":
+        if request.path in PREDICTING or request.path.endswith("/infer"):
             self.metrics.request(found[0], time.perf_counter() - begun)
         return found
 
     def _failed(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, TreadleError):
-            return problem(error)
-        _log.error("%s %s failed", request.method, request.path, exc_info=error)  # never a traceback to a caller
-        return problem(TreadleError(f"The endpoint failed: {type(error).__name__}."))
+        if not isinstance(error, TreadleError):
+            _log.error("%s %s failed", request.method, request.path, exc_info=error)  # never a traceback to a caller
+            error = TreadleError(f"The endpoint failed: {type(error).__name__}.")
+        if request.path.startswith("/v2"):
+            return inference.problem(error)
+        return invocations.problem(error) if request.path == "/invocations" else problem(error)
 
     def _predict(self, request: Request) -> Response | Awaitable[Response]:
         check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
+        if request.query:
+            explained, bounded = asides.wanted(request.parameters())
+            if explained or bounded:
+                return self._with_asides(rows, None if ids is None else _checked(ids, len(rows)), many, explained, bounded, self._sticky(request))
+        return self.respond(rows, _many if many else _one, None if ids is None else _checked(ids, len(rows)), caller=self._sticky(request))
+
+    def _sticky(self, request: Request) -> str:
         key = self.endpoint.traffic.key
-        caller = request.header(key[7:].lower().encode()) if key.startswith("header:") else ""
-        answered = self.endpoint.answer(rows, None if ids is None else _checked(ids, len(rows)), caller=caller)
-        if isinstance(answered, Answered):
-            return self.logged(answered, _many if many else _one)
-        return self._later(answered, _many if many else _one)
+        return request.header(key[7:].lower().encode()) if key.startswith("header:") else ""
+
+    def respond(
+        self, rows: Sequence[Row], shown: Callable[[Answered], Response], ids: Sequence[str] | None = None, only: Loaded | None = None,
+        caller: str = "",
+    ) -> Response | Awaitable[Response]:
+        """Answer typed rows, log the answers, show them as `shown` does."""
+        answered = self.endpoint.answer(rows, ids, only, caller)
+        return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
+
+    async def _with_asides(
+        self, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool, caller: str
+    ) -> Response:
+        found = self.endpoint.answer(rows, ids, caller=caller)
+        answered = found if isinstance(found, Answered) else await found
+        bodies = await asyncio.to_thread(asides.bodies, answered, explained, bounded)  # first: what cannot be explained is not answered, nor logged
+        response = self.logged(answered, lambda _: ok({"predictions": bodies} if many else bodies[0]))
+        return response if isinstance(response, tuple) else await response
 
     async def _later(self, answered: Awaitable[Answered], shown: Callable[[Answered], Response]) -> Response:
         response = self.logged(await answered, shown)
@@ -110,21 +142,49 @@ class Routes:
                 return self._one_logged(check_id(path[13:], "prediction id"))
             if path == "/signature":
                 return ok(self._signature())
-            if path in ("/health/live", "/ping"):
-                return ok({"status": "live"})
-            if path == "/health/ready":
+            if path in ("/health/live", "/v2/health/live"):
+                return ok({"status": "live", "live": True})
+            if path in ("/health/ready", "/v2/health/ready"):
                 traffic = self.endpoint.traffic
                 status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
-                return ok({"status": status}, 200 if status == "ready" else 503)
+                return ok({"status": status, "ready": status == "ready"}, 200 if status == "ready" else 503)
+            if path in ("/ping", "/health"):
+                return plain("\n", 200 if self.endpoint.traffic.champion is not None else 503)
+            if path == "/version":
+                return plain(str(inference.server_metadata()["version"]))
+            if path == "/openapi.json":
+                return ok(openapi.description(self.endpoint))
+            if path == "/docs":
+                return plain(openapi.page(self.endpoint), kind="text/html; charset=utf-8")
+            if path == "/v2":
+                return ok(inference.server_metadata())
             if path == "/metrics":
                 return self._counted()
             if path == "/":
                 return ok({"model": self.endpoint.model, "routes": ROUTES})
         if path == "/reload" and method == "POST":
             return self._reloaded()
-        if path in ("/predict", "/outcomes", "/reload", "/signature", "/metrics", "/health/live", "/health/ready"):
-            return ok({"error": "usage", "message": f"{path} does not take {method}."}, 405)
+        if path == "/invocations" and method == "POST":
+            return self.respond(invocations.read(request, self.endpoint.champion()), invocations.show)
+        if path.startswith("/v2/models/"):
+            return self._model(request)
+        if any(path == known.partition(" ")[2] for known in ROUTES):
+            raise MethodNotTaken(f"{path} does not take {method}.")
         raise NotFound(f"There is no {path[:100]!r} here.", hint="See GET /")
+
+    def _model(self, request: Request) -> Response | Awaitable[Response]:
+        named = inference.path_of(request.path, self.endpoint.model)
+        only = None if named.version is None else self.endpoint.version(named.version)
+        if named.verb == "infer" and request.method == "POST":
+            check_json(request)
+            asked, rows = inference.read(request.body, only or self.endpoint.champion())
+            return self.respond(rows, inference.shown(asked), only=only)
+        if named.verb == "infer" or request.method != "GET":
+            raise MethodNotTaken(f"{request.path[:100]} does not take {request.method}.")
+        if named.verb == "ready":
+            self.endpoint.champion()
+            return ok({"name": self.endpoint.model, "ready": True})
+        return ok(inference.metadata(self.endpoint, named.version))
 
     async def _reloaded(self) -> Response:
         await self._reload()
@@ -132,7 +192,9 @@ class Routes:
 
     async def _counted(self) -> Response:
         ages = await asyncio.to_thread(self.endpoint.ages)
-        return 200, [("content-type", "text/plain; version=0.0.4")], self.metrics.text(self.endpoint, self._journal, ages).encode()
+        others = await asyncio.to_thread(self.others)
+        text = self.metrics.text(self.endpoint, self._journal, ages, others, self.shed())
+        return 200, [("content-type", "text/plain; version=0.0.4")], text.encode()
 
     async def _outcomes(self, body: Any) -> Response:
         outcomes = outcomes_of(body)

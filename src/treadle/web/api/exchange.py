@@ -65,6 +65,12 @@ class Unsupported(UsageError):
     code = "unsupported_type"
 
 
+class MethodNotTaken(UsageError):
+    """A route that is there, asked in another way."""
+
+    code = "method"
+
+
 class TooLarge(UsageError):
     """A body that is not read to its end."""
 
