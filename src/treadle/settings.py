@@ -24,6 +24,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "notify": ("file:///{home}/alarms.jsonl", "Where alarms go; several addresses separated by spaces."),
     "host": ("127.0.0.1", "The address an endpoint listens on."),
     "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
+    "tls_cert": ("", "A PEM file with the endpoint's certificate and its chain; with `tls_key` an endpoint answers over HTTPS only."),
+    "tls_key": ("", "A PEM file with the certificate's private key, which only its owner may read."),
+    "api_key": ("", "The API key that commands show to an endpoint that needs one (`treadle keys make`)."),
     "threads": ("0", "Threads a training may use; 0 takes half the cores (threads that wait for a busy core cost many times what they bring)."),
     "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
     "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
@@ -59,3 +62,8 @@ def read_settings(folder: Path, environment: Mapping[str, str] | None = None) ->
     home = Path(values["home"])
     home = home if home.is_absolute() else folder / home
     return Settings(home, {k: v.replace("{home}", str(home)) for k, v in values.items()})
+
+
+def scheme(settings: Settings) -> str:
+    """How an endpoint of this project is called: 'http', or 'https' when there is a certificate."""
+    return "https" if settings["tls_cert"] else "http"

@@ -172,7 +172,7 @@ def test_a_log_that_falls_behind_is_503(make_loaded: Callable[..., Loaded]) -> N
 
 
 def test_an_error_nobody_foresaw_is_500_without_a_word_of_the_inside(world: World) -> None:
-    def fail(rows: Any, ids: Any = None) -> Any:
+    def fail(rows: Any, ids: Any = None, caller: str = "") -> Any:
         raise RuntimeError("the password is swordfish")
 
     world.endpoint.predict = fail  # type: ignore[method-assign]

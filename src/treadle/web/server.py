@@ -22,9 +22,11 @@ from treadle.core.records import Record, Ref
 from treadle.registry import packages, promote, versions
 from treadle.serving.endpoint import Endpoint, Loaded, Traffic
 from treadle.serving.journal import Journal
-from treadle.settings import read_settings
-from treadle.web.api.endpoint import LARGEST_BODY, Routes, ok
+from treadle.settings import read_settings, scheme
+from treadle.web.api.endpoint import LARGEST_BODY, Routes, ok, problem
+from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.leave import leave
+from treadle.web.tls import tls_files
 from treadle.web.watching import Watching
 
 KIND = "endpoint"
@@ -45,6 +47,8 @@ class Server:
         self._said_failures = 0
         self._swap = asyncio.Lock()
         self._watching = Watching(ws, model)
+        self._keeper = Gatekeeper(ws, model)
+        self._gate = self._keeper.gate
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
@@ -84,12 +88,20 @@ class Server:
     def _say(self, status: str) -> None:
         self._ws.ledger.put(
             KIND, self._model,
-            {"status": status, "pid": os.getpid(), "host": self._host, "port": self._port, "url": f"http://{self._host}:{self._port}",
+            {"status": status, "pid": os.getpid(), "host": self._host, "port": self._port,
+             "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
              "deployment": self._seen, "challenger_failures": self._endpoint.challenger_failures, "since": iso(self._ws.clock.now())},
         )  # fmt: skip
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         headers = scope.headers
+        try:
+            caller = self._gate.admit(scope.method, scope.path, headers.get("authorization"))
+        except TreadleError as error:  # said before the body is read
+            protocol.response_bytes(*problem(error))
+            return
+        key = self._endpoint.traffic.key
+        sticky = (headers.get(key[7:]) or "") if key.startswith("header:") else ""
         length = headers.get("content-length")
         if length is not None and (not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > LARGEST_BODY):
             status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
@@ -98,7 +110,7 @@ class Server:
             if len(content) > LARGEST_BODY:
                 status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
             else:
-                status, sent, body = await self._routes.answer(scope.method, scope.path, headers.get("content-type") or "", content)
+                status, sent, body = await self._routes.answer(scope.method, scope.path, headers.get("content-type") or "", content, caller, sticky)
         protocol.response_bytes(status, sent, body)
 
     async def run(self) -> None:
@@ -109,16 +121,19 @@ class Server:
         await self.follow()
         if self._endpoint.traffic.champion is None:
             raise Unavailable(f"Model {self._model!r} is not deployed.", hint="Run: treadle deploy")
-        granian = Granian(self, address=self._host, port=self._port, interface=Interfaces.RSGI, websockets=False, log_enabled=False)
+        tls = tls_files(self._ws.settings)
+        granian = Granian(self, address=self._host, port=self._port, interface=Interfaces.RSGI, websockets=False, log_enabled=False, **tls)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, granian.stop)
+        self._keeper.look(promote.deployment(self._model, self._ws.ledger))
         poll = loop.create_task(self._poll())
         try:
             await granian.serve()
         finally:
             poll.cancel()
             await asyncio.to_thread(self._journal.close)
+            await asyncio.to_thread(self._keeper.flush)
             self._say("stopped")
 
     async def _poll(self) -> None:
@@ -127,6 +142,7 @@ class Server:
             try:
                 await self.follow()
                 record = promote.deployment(self._model, self._ws.ledger)
+                await asyncio.to_thread(self._keeper.look, record)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
                     await self.follow()
                 if self._endpoint.challenger_failures != self._said_failures:

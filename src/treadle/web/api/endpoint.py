@@ -5,23 +5,26 @@ POST /outcomes           {"prediction": id, "value": ..., "known_at": time} or {
 GET  /predictions/ID     what was logged, with its outcomes
 GET  /signature          the fields a row may have
 GET  /health/live  /health/ready  /metrics
+GET  /quota              of an API key: what it may, and has left
 POST /reload             look at the deployment record now
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from treadle.core.errors import InvalidRequest, NotFound, StorageError, TreadleError, Unavailable, UsageError
+from treadle.core.errors import InvalidRequest, NotFound, StorageError, TooMany, TreadleError, Unavailable, UsageError
 from treadle.core.ids import check_id
 from treadle.ports.predictions import Outcome, PredictionLog
 from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
+from treadle.serving.keys import Caller
 from treadle.serving.requests import moment
 
 JSON = "application/json"
@@ -34,7 +37,10 @@ MOST_ROWS = 10_000
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 Response = tuple[int, list[tuple[str, str]], bytes]
-_STATUS = {"invalid_request": 422, "usage": 400, "not_found": 404, "unavailable": 503, "storage": 507, "corrupt": 500}
+_STATUS = {
+    "invalid_request": 422, "usage": 400, "not_found": 404, "unavailable": 503, "storage": 507, "corrupt": 500, "unauthorized": 401, "forbidden": 403,
+    "too_many": 429,
+}  # fmt: skip
 
 
 class Routes:
@@ -44,11 +50,15 @@ class Routes:
         self._endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
         self.metrics = Metrics(endpoint.model)
 
-    async def answer(self, method: str, path: str, content_type: str, body: bytes) -> Response:
-        """Answer one request; whatever goes wrong becomes a JSON error with a status."""
+    async def answer(self, method: str, path: str, content_type: str, body: bytes, caller: Caller | None = None, sticky: str = "") -> Response:
+        """Answer one request; whatever goes wrong becomes a JSON error with a status.
+
+        Args:
+            caller: whose key it shows, if any. sticky: the header that keeps a caller on one side of a split.
+        """
         begun = time.perf_counter()
         try:
-            response = await self._route(method, path, content_type, body)
+            response = await self._route(method, path, content_type, body, caller, sticky)
         except TreadleError as error:
             response = problem(error)
         except Exception as error:  # never a traceback to a caller
@@ -60,9 +70,9 @@ class Routes:
             self.metrics.request(response[0], time.perf_counter() - begun)
         return response
 
-    async def _route(self, method: str, path: str, content_type: str, body: bytes) -> Response:
+    async def _route(self, method: str, path: str, content_type: str, body: bytes, caller: Caller | None, sticky: str) -> Response:
         if path == "/predict" and method == "POST":
-            return await self._predict(_json(content_type, body))
+            return await self._predict(_json(content_type, body), caller, sticky)
         if path == "/outcomes" and method == "POST":
             return await self._outcomes(_json(content_type, body))
         if method == "GET":
@@ -70,6 +80,8 @@ class Routes:
                 return await self._logged(check_id(path[13:], "prediction id"))
             if path == "/signature":
                 return ok(self._signature())
+            if path == "/quota" and caller is not None:
+                return ok(caller.quota())
             if path in ("/health/live", "/ping"):
                 return ok({"status": "live"})
             if path == "/health/ready":
@@ -88,12 +100,14 @@ class Routes:
             return ok({"error": "usage", "message": f"{path} does not take {method}."}, 405)
         raise NotFound(f"There is no {path[:100]!r} here.", hint="See GET /")
 
-    async def _predict(self, body: Any) -> Response:
+    async def _predict(self, body: Any, caller: Caller | None, sticky: str) -> Response:
         many = isinstance(body, dict) and isinstance(body.get("rows"), list)
         rows = body["rows"] if many else [body]
         if len(rows) > MOST_ROWS:
             raise UsageError(f"{len(rows):,} rows in one request are more than {MOST_ROWS:,}.", hint="Send fewer at a time.")
-        answers = self._endpoint.predict(rows, _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None)
+        if caller is not None:
+            caller.charge(len(rows))
+        answers = self._endpoint.predict(rows, _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None, sticky)
         pending = [future for answer in answers if (future := self._journal.submit(answer.entry)) is not None]
         if pending:  # acknowledged: the answer leaves when it is on the disk
             await asyncio.gather(*pending)
@@ -179,6 +193,10 @@ def problem(error: TreadleError) -> Response:
     if isinstance(error, InvalidRequest) and error.fields:
         body["fields"] = error.fields
     headers = [("content-type", JSON)]
+    if isinstance(error, TooMany):
+        headers.append(("retry-after", str(math.ceil(error.after))))
+    if status == 401:
+        headers.append(("www-authenticate", "Bearer"))
     if status in (503, 507) or isinstance(error, StorageError):
         headers.append(("retry-after", "1"))
     return status, headers, _encode(body)
