@@ -18,7 +18,7 @@ from treadle.core.errors import Conflict, UsageError
 
 
 @click.command(name="compile", epilog="Example: treadle compile airflow late-arrival --schedule '0 6 * * *' --out dags/late_arrival.py")
-@click.argument("engine", type=click.Choice(["airflow", "github", "systemd"]))
+@click.argument("engine", type=click.Choice(["airflow", "github", "systemd", "grafana", "alerts"]))
 @click.argument("model", default="")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write; printed if not given.")
 @click.option("--schedule", metavar="CRON", help="When the DAG runs (airflow).")
@@ -28,7 +28,7 @@ def compile_(ctx: click.Context, engine: str, model: str, out: Path | None, sche
     """Write the project for another engine.
 
     airflow: a DAG of the model's steps. github: a workflow that makes and judges the model on every push.
-    systemd: a unit that keeps the model's endpoint running.
+    systemd: a unit that keeps the model's endpoint running. grafana: a dashboard of the endpoint. alerts: rules for Prometheus.
     """
     if schedule and engine != "airflow":
         raise click.UsageError("--schedule is for airflow.")
@@ -40,6 +40,8 @@ def compile_(ctx: click.Context, engine: str, model: str, out: Path | None, sche
         text = _airflow(ws, declared, schedule)
     elif engine == "github":
         text = _github(ws, declared)
+    elif engine in ("grafana", "alerts"):
+        text = _observed(ws, declared, engine)
     else:
         text = _systemd(ws, declared, port)
     if out is None:
@@ -65,6 +67,17 @@ def _github(ws: Workspace, model: Model) -> str:
     root = next((folder for folder in (ws.folder, *ws.folder.parents) if (folder / ".git").exists()), ws.folder)
     place = ws.folder.relative_to(root).as_posix()
     return compile_github(ws.project.name, model.name, place, f"treadle[train,serve,monitor]=={__version__}")
+
+
+def _observed(ws: Workspace, model: Model, engine: str) -> str:
+    from treadle.stacks.alerts import compile_alerts
+    from treadle.stacks.grafana import compile_grafana
+
+    if engine == "grafana":
+        return compile_grafana(ws.project.name, model.name)
+    limits = ws.serve_of(model).rollback
+    slow, share = limits.slow if limits and limits.slow else (1.0, 0.01)
+    return compile_alerts(ws.project.name, model.name, errors=limits.errors if limits else 0.01, slow=slow, slow_share=share)
 
 
 def _systemd(ws: Workspace, model: Model, port: int | None) -> str:

@@ -183,6 +183,7 @@ class Endpoint:
         self.traffic = Traffic(None)
         self.lookup = Lookup(store, when_down)
         self.challenger_failures = 0
+        self.prepared = 0.0  # seconds the last request took before the model was asked
         self._now = now
 
     def predict(self, rows: Sequence[Any], ids: Sequence[str] | None = None, caller: str = "") -> list[Answer]:
@@ -208,6 +209,7 @@ class Endpoint:
             if field is not None:
                 values[field] = moment
         looked_up = champion.feature_rows(parsed, moments, self.lookup.get_many)
+        self.prepared = (time.perf_counter_ns() - begun) / 1e9
         outputs = champion.outputs([features for features, _ in looked_up])
         other: np.ndarray | None = None
         challenger = traffic.challenger

@@ -98,7 +98,9 @@ class Server:
         try:
             caller = self._gate.admit(scope.method, scope.path, headers.get("authorization"))
         except TreadleError as error:  # said before the body is read
-            protocol.response_bytes(*problem(error))
+            refusal = problem(error)
+            self._routes.metrics.refused(refusal[0])
+            protocol.response_bytes(*refusal)
             return
         key = self._endpoint.traffic.key
         sticky = (headers.get(key[7:]) or "") if key.startswith("header:") else ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
 from treadle.serving.keys import Caller
 from treadle.serving.requests import moment
+from treadle.web.api.metrics import Metrics
 
 JSON = "application/json"
 ROUTES = [
@@ -107,13 +108,17 @@ class Routes:
             raise UsageError(f"{len(rows):,} rows in one request are more than {MOST_ROWS:,}.", hint="Send fewer at a time.")
         if caller is not None:
             caller.charge(len(rows))
-        answers = self._endpoint.predict(rows, _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None, sticky)
+        ids = _ids(body["ids"], len(rows)) if many and body.get("ids") is not None else None
+        answers = self._endpoint.predict(rows, ids, sticky)
+        answered = time.perf_counter()
         pending = [future for answer in answers if (future := self._journal.submit(answer.entry)) is not None]
         if pending:  # acknowledged: the answer leaves when it is on the disk
             await asyncio.gather(*pending)
         for answer in answers:
             self.metrics.answered(answer.entry.version, answer.entry.variant)
-        return ok({"predictions": [a.body for a in answers]} if many else answers[0].body)
+        response = ok({"predictions": [a.body for a in answers]} if many else answers[0].body)
+        self.metrics.phases(self._endpoint.prepared, time.perf_counter() - answered)
+        return response
 
     async def _outcomes(self, body: Any) -> Response:
         entries = body["outcomes"] if isinstance(body, dict) and isinstance(body.get("outcomes"), list) else [body]
@@ -200,49 +205,3 @@ def problem(error: TreadleError) -> Response:
     if status in (503, 507) or isinstance(error, StorageError):
         headers.append(("retry-after", "1"))
     return status, headers, _encode(body)
-
-
-class Metrics:
-    """Counters in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/"""
-
-    BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._requests: dict[int, int] = {}
-        self._answers: dict[tuple[int, str], int] = {}
-        self._buckets = [0] * (len(self.BUCKETS) + 1)
-        self._seconds = 0.0
-
-    def request(self, status: int, seconds: float) -> None:
-        self._requests[status] = self._requests.get(status, 0) + 1
-        self._seconds += seconds
-        for i, limit in enumerate(self.BUCKETS):
-            if seconds <= limit:
-                self._buckets[i] += 1
-                return
-        self._buckets[-1] += 1
-
-    def answered(self, version: int, variant: str) -> None:
-        key = (version, variant)
-        self._answers[key] = self._answers.get(key, 0) + 1
-
-    def text(self, endpoint: Endpoint, journal: Journal, ages: Mapping[str, float]) -> str:
-        m = f'model="{self._model}"'
-        lines = ["# TYPE treadle_requests_total counter"]
-        lines += [f'treadle_requests_total{{{m},status="{s}"}} {n}' for s, n in sorted(self._requests.items())]
-        lines += ["# TYPE treadle_predictions_total counter"]
-        lines += [f'treadle_predictions_total{{{m},model_version="{v}",variant="{w}"}} {n}' for (v, w), n in sorted(self._answers.items())]
-        lines += ["# TYPE treadle_request_seconds histogram"]
-        total = 0
-        for limit, n in zip((*map(str, self.BUCKETS), "+Inf"), self._buckets):
-            total += n
-            lines.append(f'treadle_request_seconds_bucket{{{m},le="{limit}"}} {total}')
-        lines += [f"treadle_request_seconds_sum{{{m}}} {self._seconds:.6f}", f"treadle_request_seconds_count{{{m}}} {total}"]
-        lines += ["# TYPE treadle_log_waiting gauge", f"treadle_log_waiting{{{m}}} {journal.waiting}"]
-        lines += ["# TYPE treadle_log_failures_total counter", f"treadle_log_failures_total{{{m}}} {journal.failed}"]
-        lines += ["# TYPE treadle_online_failures_total counter", f"treadle_online_failures_total{{{m}}} {endpoint.lookup.failures}"]
-        lines += ["# TYPE treadle_online_age_seconds gauge"]
-        lines += [f'treadle_online_age_seconds{{{m},view="{view}"}} {age:.3f}' for view, age in sorted(ages.items())]
-        lines += ["# TYPE treadle_challenger_failures_total counter", f"treadle_challenger_failures_total{{{m}}} {endpoint.challenger_failures}"]
-        return "\n".join(lines) + "\n"
