@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages the tests need, if they are missing, and says which: Chromium, for the tests that open pages, and PostgreSQL, MariaDB
-# and Redis, for the tests of what a team uses, and Prometheus's Alertmanager, which gets alarms. Those start servers of their own, on free ports,
-# with their data in temporary folders; the server that Debian may set up with the package is not touched. Azurite, an Azure Blob store written in
-# JavaScript, goes into the virtual environment.
+# and Redis, for the tests of what a team uses, Prometheus, which checks alert rules and reads metrics, and its Alertmanager, which gets alarms.
+# Those start servers of their own, on free ports, with their data in temporary folders; the server that Debian may set up with the package is not
+# touched. Azurite, an Azure Blob store written in JavaScript, goes into the virtual environment.
 set -eu
 WANTED=""
 if ! command -v chromium >/dev/null 2>&1; then
@@ -16,6 +16,9 @@ if ! command -v mariadb-install-db >/dev/null 2>&1; then
 fi
 if ! command -v redis-server >/dev/null 2>&1; then
     WANTED="$WANTED redis-server"
+fi
+if ! command -v promtool >/dev/null 2>&1; then
+    WANTED="$WANTED prometheus"
 fi
 if ! command -v npm >/dev/null 2>&1; then
     WANTED="$WANTED nodejs npm"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,11 +29,17 @@ class Endpoint:
         url: 'http://host:port'.
         timeout: seconds a request may take.
         retries: how often an endpoint that does not answer is asked again; outcomes and reads only, since asking again is then harmless.
+        key: the API key to show.
+        trust: over HTTPS, a PEM file: the very certificate the endpoint must have, or one that signed it. Without it, those the system trusts.
+        named: whether the certificate must name the host; not where it is asked for by an address of this machine.
     """
 
-    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 3) -> None:
+    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 3, key: str = "", trust: str = "", named: bool = True) -> None:
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+        self._url = f"{parts.scheme}://{self._host}:{self._port}"
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._tls = _context(trust, named) if parts.scheme == "https" else None
         self._timeout, self._retries = timeout, retries
         self._connection: http.client.HTTPConnection | None = None
 
@@ -108,7 +115,11 @@ class Endpoint:
     def _send(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
         data = None if body is None else json.dumps(body).encode()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+            self._connection = (
+                http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+                if self._tls is not None
+                else http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+            )
             try:
                 self._connection.connect()
                 # Small requests on a kept connection: without this each waits for the delayed acknowledgement of the one before.
@@ -116,15 +127,23 @@ class Endpoint:
             except OSError as error:
                 self.close()
                 raise Unavailable(
-                    f"No endpoint answers at http://{self._host}:{self._port} ({error.strerror or error}).", hint="Start it with: treadle deploy"
+                    f"No endpoint answers at {self._url} ({error.strerror or error}).", hint="Start it with: treadle deploy"
                 ) from None
         try:
-            self._connection.request(method, path, data, {"Content-Type": "application/json"} if data is not None else {})
+            self._connection.request(method, path, data, {**self._headers, **({"Content-Type": "application/json"} if data is not None else {})})
             response = self._connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unavailable(f"The endpoint at http://{self._host}:{self._port} broke off: {error}", hint="See: treadle status") from None
+            raise Unavailable(f"The endpoint at {self._url} broke off: {error}", hint="See: treadle status") from None
+
+
+def _context(trust: str, named: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=trust or None)
+    context.check_hostname = named
+    if trust:  # an endpoint's own certificate may be signed by somebody the file does not hold
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def _error(answer: Mapping[str, Any]) -> TreadleError:

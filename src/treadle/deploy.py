@@ -34,6 +34,7 @@ from treadle.serving import logged
 from treadle.serving.address import free_port, port_free
 from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
+from treadle.settings import scheme
 from treadle.turn import in_memory, turn, view_histories
 
 ENDPOINT, PARITY = "endpoint", "parity"
@@ -85,8 +86,8 @@ def deploy(
 
 
 def connect(ws: Workspace, url: str, *, timeout: float = 30.0, retries: int = 3) -> Endpoint:
-    """A connection to an endpoint of this project."""
-    return Endpoint(url, timeout=timeout, retries=retries)
+    """A connection to an endpoint of this project, from this machine: with the API key and the certificate of the settings."""
+    return Endpoint(url, timeout=timeout, retries=retries, key=ws.settings["api_key"], trust=ws.settings["tls_cert"], named=False)
 
 
 def _newest(ws: Workspace, model: Model) -> Record:
@@ -212,6 +213,8 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
         raise Conflict(f"Port {wanted} on {host} is in use.", hint="Stop what listens there, or give another one: treadle deploy --port N")
     wanted = wanted or free_port(host)
     note_log(ws, model)
+    if host not in ("127.0.0.1", "localhost", "::1") and not serve.keys:
+        tell(f"anybody who reaches {host} may ask this endpoint: declare project.serve(..., keys=True), or keep a proxy before it")
     log = ws.settings.home / "logs" / f"endpoint-{model.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "treadle.web.workers", "--folder", str(ws.folder), "--model", model.name, "--host", host, "--port", str(wanted)]
@@ -221,7 +224,7 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, cwd=str(ws.folder),
         )  # fmt: skip
     begun = time.monotonic()
-    client = connect(ws, f"http://{host}:{wanted}", timeout=5)
+    client = connect(ws, f"{scheme(ws.settings)}://{host}:{wanted}", timeout=5)
     while time.monotonic() - begun < START_SECONDS:
         if child.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]

@@ -25,7 +25,7 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import DataError, NotFound, UsageError
 from treadle.core.ids import base32
 from treadle.core.records import Record, Ref
-from treadle.deploy import fill_online, running_endpoint, start
+from treadle.deploy import connect, fill_online, running_endpoint, start
 from treadle.features.parity import request_of
 from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
 from treadle.materialise import note_filled
@@ -84,7 +84,7 @@ def replay(
     if record is not None and record["status"] == "done" and not again and parse_time(record["end"]) >= finish:
         return record
     running = running_endpoint(ws, model.name) or start(ws, model)
-    endpoint = Endpoint(running["url"])
+    endpoint = connect(ws, running["url"])
     fields = [f["name"] for f in endpoint.signature()["fields"]]
     position = parse_time(record["position"]) if record is not None and not again else begin
     body: dict[str, Any] = {

@@ -72,8 +72,8 @@ def judged(ws: Workspace, model: Model, deployed: Record) -> Decision:
     labels = versions.get(model.name, champion, ws.ledger)["labels"]
     if deployed["stage"] == "trial":
         pairs = paired(ws, model, int(deployed["beside"]), champion, micros(since), micros(now) + 1, labels)
-        found = worse(pairs, limits.alpha, serve.least_outcomes) if limits.worse else None
         evidence = compare(pairs)
+        found = worse(pairs, limits.alpha, serve.least_outcomes, evidence) if limits.worse else None
         return Decision("rollback", found, evidence) if found else Decision("wait", _progress(len(pairs), serve.least_outcomes, since, now), evidence)
     challenger = int(deployed["challenger"])
     if deployed["stage"] == "ab":

@@ -26,6 +26,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "port": ("0", "The port of an endpoint whose project does not say; 0 picks a free one."),
     "workers": ("1", "Processes that answer, of an endpoint whose project does not say; about one for each core."),
     "worker_memory": ("", "Memory of one such process, for example `500MB`, above which it is replaced by a fresh one; any if empty."),
+    "tls_cert": ("", "A PEM file with the endpoint's certificate and its chain; with `tls_key` an endpoint answers over HTTPS only."),
+    "tls_key": ("", "A PEM file with the certificate's private key, which only its owner may read."),
+    "api_key": ("", "The API key that commands show to an endpoint that needs one (`treadle keys make`)."),
     "threads": ("0", "Threads a training may use; 0 takes half the cores (threads that wait for a busy core cost many times what they bring)."),
     "memory": ("", "Memory that a step's rows may take, for example `8GB`; what needs more is computed on the disk. Half of what is free if empty."),
     "keys": ("{home}/keys", "Folder of the key that packages are signed with, and of the keys whose signatures count."),
@@ -64,3 +67,8 @@ def read_settings(folder: Path, environment: Mapping[str, str] | None = None) ->
     home = Path(values["home"])
     home = home if home.is_absolute() else folder / home
     return Settings(home, {k: v.replace("{home}", str(home)) for k, v in values.items()})
+
+
+def scheme(settings: Settings) -> str:
+    """How an endpoint of this project is called: 'http', or 'https' when there is a certificate."""
+    return "https" if settings["tls_cert"] else "http"

@@ -20,6 +20,7 @@ from treadle.core.records import Record
 from treadle.deploy import ENDPOINT, connect, running_endpoint, start
 from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
+from treadle.serving.address import port_free
 
 CONFIRM_SECONDS = 2.5  # the endpoint looks every half second
 Tell = Callable[[str], None]
@@ -99,22 +100,22 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
             return Done(record, time.monotonic() - begun, "the endpoint follows the record")
         time.sleep(0.02)
     pid, port = int(running["pid"]), int(running["port"])
-    _kill(pid)
+    _kill(pid, str(running["host"]), port)
     if again:
         start(ws, model, port=port)
         return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was started again")
     return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was killed")
 
 
-def _kill(pid: int) -> None:
-    """End a process and those it started, at once."""
+def _kill(pid: int, host: str, port: int) -> None:
+    """End a process and those it started, at once. Its threads, and with them its port, may outlive it by a moment."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 2.0
-    while alive(pid) and time.monotonic() < end:
+    while (alive(pid) or not port_free(host, port)) and time.monotonic() < end:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         time.sleep(0.01)

@@ -168,4 +168,4 @@ def test_the_commands_say_who_what_and_how_soon(world: Callable[..., World]) -> 
     assert "was stopped by" in treadle(folder, "rollout").stdout
     assert json.loads(treadle(folder, "rollout", "--json").stdout)["stopped"]["reason"] == "fire"
     assert "version 1 of late answers again: the fire is out" in treadle(folder, "resume", "late", "--reason", "the fire is out").stdout
-    assert one.ask() == 1
+    assert Endpoint(deploy.start(one.ws, one.model)["url"]).predict(ROW)["version"] == 1

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("treadle.cli.serving:deploy", "Start answering requests with the newest approved version."),
     "rollout": ("treadle.cli.serving:rollout", "Say how a challenger, or a new champion on trial, stands."),
     "rollback": ("treadle.cli.serving:rollback", "Take out the version that was brought in last."),
+    "keys": ("treadle.cli.keys:keys", "API keys of endpoints: make, list, revoke."),
     "materialise": ("treadle.cli.online:materialise", "Bring the online store to what is known now, of one view or of all."),
     "online": ("treadle.cli.online:online", "Say what the online store holds: of each view how many entities, and how fresh."),
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),

@@ -55,8 +55,7 @@ def deploy(ctx: click.Context, model: str, number: int | None, port: int | None,
 @click.pass_context
 def predict(ctx: click.Context, model: str, row: str | None, file: Path | None, sample: bool) -> None:
     """Ask the running endpoint for a prediction and print its answer as JSON."""
-    from treadle.client import Endpoint
-    from treadle.deploy import running_endpoint
+    from treadle.deploy import connect, running_endpoint
 
     ws = show.workspace(ctx)
     declared = ws.model(model)
@@ -65,7 +64,7 @@ def predict(ctx: click.Context, model: str, row: str | None, file: Path | None, 
     running = running_endpoint(ws, declared.name)
     if running is None:
         raise NotFound(f"No endpoint of {declared.name!r} runs.", hint=f"Start it with: treadle deploy {declared.name}")
-    endpoint = Endpoint(running["url"])
+    endpoint = connect(ws, running["url"])
     if sample:
         rows: Any = _sample(ws, declared.name, endpoint)
         from treadle.core.masking import masked_row, personal_columns

@@ -18,7 +18,7 @@ from treadle.core.errors import Conflict, UsageError
 
 
 @click.command(name="compile", epilog="Example: treadle compile airflow late-arrival --schedule '0 6 * * *' --out dags/late_arrival.py")
-@click.argument("engine", type=click.Choice(["airflow", "github", "systemd", "up", "container"]))
+@click.argument("engine", type=click.Choice(["airflow", "github", "systemd", "up", "container", "grafana", "alerts"]))
 @click.argument("model", default="")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write; printed if not given.")
 @click.option("--schedule", metavar="CRON", help="When the DAG runs (airflow).")
@@ -33,6 +33,7 @@ def compile_(
     airflow: a DAG of the model's steps. github: a workflow that makes and judges the model on every push.
     systemd: a unit that keeps the model's endpoint running.
     up, container: a systemd unit or a container file that keeps the whole project running (`treadle up`).
+    grafana: a dashboard of the endpoint. alerts: rules for Prometheus.
     """
     if schedule and engine != "airflow":
         raise click.UsageError("--schedule is for airflow.")
@@ -48,6 +49,8 @@ def compile_(
         text = _github(ws, declared)
     elif engine in ("up", "container"):
         text = _up(ws, declared, engine, port, roles)
+    elif engine in ("grafana", "alerts"):
+        text = _observed(ws, declared, engine)
     else:
         text = _systemd(ws, declared, port)
     if out is None:
@@ -86,6 +89,17 @@ def _up(ws: Workspace, model: Model, engine: str, port: int | None, roles: tuple
         return compile_unit(ws.project.name, str(ws.folder), python=sys.executable, user=getpass.getuser(), roles=roles)
     requirement = f"treadle[train,serve,monitor,console,data]=={__version__}"
     return compile_container(ws.project.name, requirement=requirement, port=port or ws.serve_of(model).port or int(ws.settings["port"]), roles=roles)
+
+
+def _observed(ws: Workspace, model: Model, engine: str) -> str:
+    from treadle.stacks.alerts import compile_alerts
+    from treadle.stacks.grafana import compile_grafana
+
+    if engine == "grafana":
+        return compile_grafana(ws.project.name, model.name)
+    limits = ws.serve_of(model).rollback
+    slow, share = limits.slow if limits and limits.slow else (1.0, 0.01)
+    return compile_alerts(ws.project.name, model.name, errors=limits.errors if limits else 0.01, slow=slow, slow_share=share)
 
 
 def _systemd(ws: Workspace, model: Model, port: int | None) -> str:

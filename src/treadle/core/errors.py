@@ -120,6 +120,35 @@ class Corrupt(StorageError):
     code = "corrupt"
 
 
+class Unauthorized(TreadleError):
+    """No key was shown, or one that is not known or has ended."""
+
+    code = "unauthorized"
+    exit_code = 4
+
+
+class Forbidden(TreadleError):
+    """Who asks is known, and may not do this."""
+
+    code = "forbidden"
+    exit_code = 4
+
+
+class TooMany(TreadleError):
+    """More was asked than a rate or a quota allows. `after`: seconds until it may be asked again."""
+
+    code = "too_many"
+    exit_code = 8
+    transient = True
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None, after: float = 1.0) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.after = after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"after": self.after})
+
+
 class Unavailable(TreadleError):
     """A process or service does not answer now; it may later."""
 

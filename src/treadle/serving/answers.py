@@ -43,6 +43,7 @@ class Answered:
         canary: for each row whether the challenger is heard; None if it is for none.
         missing: of each row which views had nothing, and why; None if all had.
         micros: microseconds a row took.
+        prepared: seconds before the model was asked.
         caller: the header that keeps a caller on one side of a split; only its hash is logged.
     """
 
@@ -60,6 +61,7 @@ class Answered:
     canary: Sequence[bool] | None = None
     micros: int = 0
     caller: str = ""
+    prepared: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -57,6 +57,7 @@ class _Asked:
     missing: Sequence[Mapping[str, str]] | None
     matrix: np.ndarray
     caller: str = ""
+    prepared: float = 0.0
     other: np.ndarray | None = None  # the challenger's matrix
 
 
@@ -177,6 +178,7 @@ class Endpoint:
                 asked.other = challenger.matrix(self._features_of(challenger, asked))
             except Exception:
                 self.challenger_failures += len(rows)
+        asked.prepared = (time.perf_counter_ns() - begun) / 1e9
         return asked
 
     def _features_of(self, challenger: Loaded, asked: _Asked) -> Sequence[Features]:
@@ -224,7 +226,7 @@ class Endpoint:
         return Answered(
             self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, outputs,
             traffic.challenger if other is not None else None, other, canary, (time.perf_counter_ns() - asked.begun) // 1000 // count,
-            asked.caller if traffic.key.startswith("header:") else "",
+            asked.caller if traffic.key.startswith("header:") else "", asked.prepared,
         )  # fmt: skip
 
     @staticmethod

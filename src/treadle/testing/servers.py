@@ -251,6 +251,20 @@ def alertmanager() -> Server:
     return Server(command, folder)
 
 
+def prometheus(config: str) -> Server:
+    """A Prometheus with this configuration, a new one each time: stop it. Rules are named by their whole path."""
+    folder = _folder("treadle-prometheus-")
+    (folder / "prometheus.yml").write_text(config)
+    binary = shutil.which("prometheus")
+    if binary is None:
+        raise RuntimeError("There is no Prometheus: sh scripts/install-test-system.sh")
+    command = [
+        binary, "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data", "--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]  # fmt: skip
+    return Server(command, folder)
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on now."""
     with socket.socket() as listener:

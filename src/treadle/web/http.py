@@ -22,9 +22,11 @@ from typing import Any, cast
 
 import httptools
 
+from treadle.serving.keys import Caller
 from treadle.web.api.exchange import JSON_HEADERS, Request, Response, ok
 
 App = Callable[[Request], "Response | Awaitable[Response]"]
+Admit = Callable[[str, str, "str | None"], "Caller | Response | None"]
 _log = logging.getLogger("treadle.http")
 _STATUS = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _FAST = b"content-type: application/json\r\ncontent-length: "
@@ -58,11 +60,13 @@ class HttpServer:
     """Serves one app on one listening socket.
 
     Attributes:
+        admit: method, path and Authorization header to who calls, or to a refusal that is sent before the body is read; None admits everybody.
         answered, shed: requests answered, and requests told to come back later.
     """
 
     def __init__(self, app: App, limits: Limits = Limits()) -> None:
         self.app, self.limits = app, limits
+        self.admit: Admit | None = None
         self.connections: set[Connection] = set()
         self.answered = self.shed = 0
         self.draining = False
@@ -143,7 +147,7 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
-        "_app", "_body", "_busy", "_closing", "_drop", "_head", "_headers", "_keep", "_last", "_length", "_loop", "_more", "_parser",
+        "_app", "_body", "_busy", "_caller", "_closing", "_drop", "_head", "_headers", "_keep", "_last", "_length", "_loop", "_more", "_parser",
         "_reading", "_server", "_since", "_size", "_task", "_transport", "_url", "_waiting", "_writing",
     )  # fmt: skip
 
@@ -211,6 +215,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = b""
         self._more: list[bytes] | None = None
+        self._caller: Caller | None = None
         self._length = -1  # -1 while the head is read, -2 for a body of unknown length
         self._head = self._size = 0
         self._since = time.monotonic()
@@ -230,8 +235,21 @@ class Connection(asyncio.Protocol):
                 self._length = int(value)
             elif size == 6 and name.lower() == b"expect" and value.lower() == b"100-continue" and self._length <= self._server.limits.body:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._server.admit is not None and not self._admitted(self._server.admit):
+            return
         if self._length > self._server.limits.body:
             self._too_large()
+
+    def _admitted(self, admit: Admit) -> bool:
+        shown = next((value.decode("latin-1") for name, value in self._headers if name.lower() == b"authorization"), None)
+        found = admit(self._parser.get_method().decode("latin-1"), self._url.partition(b"?")[0].decode("latin-1"), shown)
+        if isinstance(found, tuple):
+            if not self._closing:
+                self._drop = True
+                self._write(found, False)
+            return False
+        self._caller = found
+        return True
 
     def on_body(self, data: bytes) -> None:
         if self._drop:
@@ -254,7 +272,8 @@ class Connection(asyncio.Protocol):
         path, _, query = self._url.partition(b"?")
         parser = self._parser
         request = Request(
-            parser.get_method().decode("latin-1"), path.decode("latin-1"), query.decode("latin-1") if query else "", self._headers, body, self._peer
+            parser.get_method().decode("latin-1"), path.decode("latin-1"), query.decode("latin-1") if query else "", self._headers, body, self._peer,
+            self._caller,
         )
         keep = parser.should_keep_alive()
         if self._busy or self._waiting:

@@ -31,12 +31,15 @@ from treadle.serving.endpoint import SECONDS, Endpoint, Traffic
 from treadle.serving.journal import Journal
 from treadle.serving.loaded import Loaded
 from treadle.serving.logged import policed
-from treadle.settings import read_settings
+from treadle.settings import read_settings, scheme
 from treadle.web.api.endpoint import Routes
 from treadle.web.api.exchange import problem
+from treadle.web.api.metrics import calls, gauges
+from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.http import HttpServer
 from treadle.web.leave import leave
 from treadle.web.shared_counts import SharedCounts
+from treadle.web.tls import tls_context
 from treadle.web.watching import Watching
 
 KIND = "endpoint"
@@ -83,6 +86,8 @@ class Server:
         self._said_failures = 0
         self._swap = asyncio.Lock()
         self._watching = Watching(ws, model, place.count)
+        self._keeper = Gatekeeper(ws, model, place.count)
+        self._routes.gate = self._keeper.gate
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
@@ -127,7 +132,7 @@ class Server:
         pid = os.getpid() if self._place.descriptor < 0 else os.getppid()
         self._ws.ledger.put(
             KIND, self._model,
-            {"status": status, "pid": pid, "host": self._host, "port": self._port, "url": f"http://{self._host}:{self._port}",
+            {"status": status, "pid": pid, "host": self._host, "port": self._port, "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
              "deployment": self._seen, "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
         )  # fmt: skip
 
@@ -135,11 +140,9 @@ class Server:
         return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())
 
     def _leave_counts(self) -> None:
-        endpoint, journal = self._endpoint, self._journal
+        endpoint = self._endpoint
         self._counts.leave({
-            "metrics": self._routes.metrics.counts(), "challenger_failures": endpoint.challenger_failures, "shed": self._http.shed,
-            "log_waiting": journal.waiting, "log_failures": journal.failed, "log_dropped": journal.dropped, "rows_waiting": endpoint.waiting,
-            "online_failures": endpoint.lookup.failures,
+            "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed, **gauges(endpoint, self._journal),
         })  # fmt: skip
 
     async def run(self) -> None:
@@ -149,7 +152,9 @@ class Server:
             raise Unavailable(f"Model {self._model!r} is not deployed.", hint="Run: treadle deploy")
         place, http = self._place, self._http
         sock = socket.socket(fileno=place.descriptor) if place.descriptor >= 0 else None
-        await http.start(host=self._host, port=self._port, sock=sock)
+        tls = tls_context(self._ws.settings)
+        self._guard(promote.deployment(self._model, self._ws.ledger))
+        await http.start(host=self._host, port=self._port, sock=sock, tls=tls)
         _settle_memory()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,9 +169,14 @@ class Server:
             for task in tasks:
                 task.cancel()
             await asyncio.to_thread(self._journal.close)
+            await asyncio.to_thread(self._keeper.flush)
             self._leave_counts()
             if not self._replaced:
                 self._say("stopped")
+
+    def _guard(self, record: Record | None) -> None:
+        self._keeper.look(record)
+        self._http.admit = self._routes.admit if self._keeper.gate.required else None
 
     async def _poll(self) -> None:
         while True:
@@ -174,6 +184,7 @@ class Server:
             try:
                 await self.follow()
                 record = promote.deployment(self._model, self._ws.ledger)
+                await asyncio.to_thread(self._guard, record)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
                     await self.follow()
                 await asyncio.to_thread(self._leave_counts)

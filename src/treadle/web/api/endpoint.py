@@ -5,6 +5,7 @@ POST /outcomes           {"prediction": id, "value": ..., "known_at": time} or {
 GET  /predictions/ID     what was logged, with its outcomes
 GET  /signature          the fields a row may have
 GET  /health/live  /health/ready  /metrics
+GET  /quota              of an API key: what it may, and has left
 POST /reload             look at the deployment record now
 POST /invocations        MLflow's protocol; GET /ping, /version, /health
 /v2/...                  Open Inference Protocol
@@ -30,6 +31,7 @@ from treadle.serving import asides
 from treadle.serving.answers import Answered
 from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
+from treadle.serving.keys import Caller, Gate
 from treadle.serving.loaded import Loaded
 from treadle.serving.rows import Row, json_of
 from treadle.web.api import inference, invocations, openapi
@@ -54,8 +56,18 @@ class Routes:
     def __init__(self, endpoint: Endpoint, journal: Journal, log: PredictionLog, reload: Callable[[], Awaitable[None]]) -> None:
         self.endpoint, self._journal, self._log, self._reload = endpoint, journal, log, reload
         self.metrics = Metrics(endpoint.model)
+        self.gate = Gate(endpoint.model)
         self.others: Callable[[], list[dict[str, Any]]] = list  # what the other workers counted
         self.shed: Callable[[], int] = int  # requests the server did not even look at
+
+    def admit(self, method: str, path: str, authorization: str | None) -> Caller | Response | None:
+        """Asked before a body is read: who calls, or the refusal. None where no key is needed."""
+        try:
+            return self.gate.admit(method, path, authorization)
+        except TreadleError as error:
+            refusal = problem(error)
+            self.metrics.refused(refusal[0])
+            return refusal
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request, at once or as something to wait for; whatever goes wrong becomes a JSON error with a status."""
@@ -93,25 +105,29 @@ class Routes:
         if request.query:
             explained, bounded = asides.wanted(request.parameters())
             if explained or bounded:
-                return self._with_asides(rows, None if ids is None else _checked(ids, len(rows)), many, explained, bounded, self._sticky(request))
-        return self.respond(rows, _many if many else _one, None if ids is None else _checked(ids, len(rows)), caller=self._sticky(request))
+                return self._with_asides(request, rows, None if ids is None else _checked(ids, len(rows)), many, explained, bounded)
+        return self.respond(request, rows, _many if many else _one, None if ids is None else _checked(ids, len(rows)))
 
     def _sticky(self, request: Request) -> str:
         key = self.endpoint.traffic.key
         return request.header(key[7:].lower().encode()) if key.startswith("header:") else ""
 
     def respond(
-        self, rows: Sequence[Row], shown: Callable[[Answered], Response], ids: Sequence[str] | None = None, only: Loaded | None = None,
-        caller: str = "",
+        self, request: Request, rows: Sequence[Row], shown: Callable[[Answered], Response], ids: Sequence[str] | None = None,
+        only: Loaded | None = None,
     ) -> Response | Awaitable[Response]:
         """Answer typed rows, log the answers, show them as `shown` does."""
-        answered = self.endpoint.answer(rows, ids, only, caller)
+        if request.caller is not None:
+            request.caller.charge(len(rows))
+        answered = self.endpoint.answer(rows, ids, only, self._sticky(request))
         return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
 
     async def _with_asides(
-        self, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool, caller: str
+        self, request: Request, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool
     ) -> Response:
-        found = self.endpoint.answer(rows, ids, caller=caller)
+        if request.caller is not None:
+            request.caller.charge(len(rows))
+        found = self.endpoint.answer(rows, ids, caller=self._sticky(request))
         answered = found if isinstance(found, Answered) else await found
         bodies = await asyncio.to_thread(asides.bodies, answered, explained, bounded)  # first: what cannot be explained is not answered, nor logged
         response = self.logged(answered, lambda _: ok({"predictions": bodies} if many else bodies[0]))
@@ -123,14 +139,21 @@ class Routes:
 
     def logged(self, answered: Answered, shown: Callable[[Answered], Response]) -> Response | Awaitable[Response]:
         """Log what was answered; the response as `shown` makes it, when the log has it on the disk if that was promised."""
+        begun = time.perf_counter()
         pending = self._journal.submit(answered)
         for version, variant, rows in answered.counts():
             self.metrics.answered(version, variant, rows)
-        return shown(answered) if pending is None else self._stored(pending, answered, shown)
+        if pending is not None:
+            return self._stored(pending, answered, shown, begun)
+        response = shown(answered)
+        self.metrics.phases(answered.prepared, time.perf_counter() - begun)
+        return response
 
-    async def _stored(self, pending: asyncio.Future[None], answered: Answered, shown: Callable[[Answered], Response]) -> Response:
+    async def _stored(self, pending: asyncio.Future[None], answered: Answered, shown: Callable[[Answered], Response], begun: float) -> Response:
         await pending
-        return shown(answered)
+        response = shown(answered)
+        self.metrics.phases(answered.prepared, time.perf_counter() - begun)
+        return response
 
     def _other(self, request: Request) -> Response | Awaitable[Response]:
         method, path = request.method, request.path
@@ -140,6 +163,8 @@ class Routes:
         if method == "GET":
             if path.startswith("/predictions/"):
                 return self._one_logged(check_id(path[13:], "prediction id"))
+            if path == "/quota" and request.caller is not None:
+                return ok(request.caller.quota())
             if path == "/signature":
                 return ok(self._signature())
             if path in ("/health/live", "/v2/health/live"):
@@ -165,7 +190,7 @@ class Routes:
         if path == "/reload" and method == "POST":
             return self._reloaded()
         if path == "/invocations" and method == "POST":
-            return self.respond(invocations.read(request, self.endpoint.champion()), invocations.show)
+            return self.respond(request, invocations.read(request, self.endpoint.champion()), invocations.show)
         if path.startswith("/v2/models/"):
             return self._model(request)
         if any(path == known.partition(" ")[2] for known in ROUTES):
@@ -178,7 +203,7 @@ class Routes:
         if named.verb == "infer" and request.method == "POST":
             check_json(request)
             asked, rows = inference.read(request.body, only or self.endpoint.champion())
-            return self.respond(rows, inference.shown(asked), only=only)
+            return self.respond(request, rows, inference.shown(asked), only=only)
         if named.verb == "infer" or request.method != "GET":
             raise MethodNotTaken(f"{request.path[:100]} does not take {request.method}.")
         if named.verb == "ready":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from treadle.core.errors import InvalidRequest, StorageError, TreadleError, UsageError
+from treadle.core.errors import InvalidRequest, StorageError, TooMany, TreadleError, UsageError
+from treadle.serving.keys import Caller
 
 JSON = "application/json"
 JSON_HEADERS = [("content-type", JSON)]
@@ -25,16 +27,18 @@ class Request:
 
     Args:
         path: without the query, percent-encoding undone nowhere. headers: (name, value) as they came, names in any case.
+        caller: whose API key it showed, where one is needed.
         client: says who sent it, as 'host:port'; asked only when somebody wants to know.
     """
 
-    __slots__ = ("_client", "body", "headers", "method", "path", "query")
+    __slots__ = ("_client", "body", "caller", "headers", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, query: str = "", headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b"",
-        client: Callable[[], str] = lambda: "",
+        client: Callable[[], str] = lambda: "", caller: Caller | None = None,
     ) -> None:  # fmt: skip
         self.method, self.path, self.query, self.headers, self.body, self._client = method, path, query, headers, body, client
+        self.caller = caller
 
     @property
     def client(self) -> str:
@@ -107,6 +111,10 @@ def problem(error: TreadleError, retry_after: str = "1") -> Response:
 
 def retry_headers(error: TreadleError, status: int, retry_after: str = "1") -> list[tuple[str, str]]:
     """The headers of an error: those of JSON, and when to try again where trying again may help."""
+    if isinstance(error, TooMany):
+        return [*JSON_HEADERS, ("retry-after", str(math.ceil(error.after)))]
+    if status == 401:
+        return [*JSON_HEADERS, ("www-authenticate", "Bearer")]
     if status in (429, 503, 507) or isinstance(error, StorageError):
         return [*JSON_HEADERS, ("retry-after", retry_after)]
     return JSON_HEADERS
