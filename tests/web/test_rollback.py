@@ -142,7 +142,7 @@ def test_the_kill_switch_stops_answers_and_nothing_but_a_person_starts_them_agai
 def test_an_endpoint_that_hangs_is_killed_and_comes_back_only_after_a_rollback(world: Callable[..., World], switch: Callable[..., Any]) -> None:
     one = world(2)
     one.bring(2, "champion")
-    os.kill(one.record["pid"], signal.SIGSTOP)
+    os.killpg(one.record["pid"], signal.SIGSTOP)
     done = switch(one.ws, one.model, "it hangs")
     assert f"the endpoint (process {one.record['pid']}) did not react" in done.how
     running = deploy.running_endpoint(one.ws, "late")

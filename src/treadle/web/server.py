@@ -114,7 +114,7 @@ class Server:
                 registered = versions.get(self._model, number, self._ws.ledger)
                 folder, manifest = packages.open_package(registered["package"], self._ws.blobs, self._ws.shelf)
                 self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number)
-                loaded.promises = registered["evaluation"].get("conformal") or ()
+                loaded.promises = (registered.get("evaluation") or {}).get("conformal") or ()
                 loaded.warm()
             return self._loaded[number]
 
