@@ -32,7 +32,7 @@ from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
 from treadle.serving.loaded import Loaded
 from treadle.serving.rows import Row, json_of
-from treadle.web.api import inference, invocations, openapi
+from treadle.web.api import arrow, inference, invocations, openapi
 from treadle.web.api.exchange import JSON, JSON_HEADERS, MethodNotTaken, Request, Response, Unsupported, ok, plain, problem
 from treadle.web.api.metrics import Metrics
 from treadle.web.api.outcomes import outcomes_of
@@ -88,6 +88,8 @@ class Routes:
         return invocations.problem(error) if request.path == "/invocations" else problem(error)
 
     def _predict(self, request: Request) -> Response | Awaitable[Response]:
+        if request.content_type == arrow.STREAM:
+            return self._arrow(request)
         check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
         if request.query:
@@ -102,6 +104,11 @@ class Routes:
         """Answer typed rows, log the answers, show them as `shown` does."""
         answered = self.endpoint.answer(rows, ids, only)
         return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
+
+    async def _arrow(self, request: Request) -> Response:
+        rows = await asyncio.to_thread(arrow.read, request.body, self.endpoint.champion())  # reading takes no part of the event loop's time
+        response = self.respond(rows, arrow.show)
+        return response if isinstance(response, tuple) else await response
 
     async def _with_asides(self, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool) -> Response:
         found = self.endpoint.answer(rows, ids)
@@ -136,10 +143,10 @@ class Routes:
             if path == "/signature":
                 return ok(self._signature())
             if path in ("/health/live", "/v2/health/live"):
-                return ok({"status": "live", "live": True})
+                return ok({"live": True} if path.startswith("/v2") else {"status": "live"})
             if path in ("/health/ready", "/v2/health/ready"):
                 ready = self.endpoint.traffic.champion is not None
-                return ok({"status": "ready" if ready else "loading", "ready": ready}, 200 if ready else 503)
+                return ok({"ready": ready} if path.startswith("/v2") else {"status": "ready" if ready else "loading"}, 200 if ready else 503)
             if path in ("/ping", "/health"):
                 return plain("\n", 200 if self.endpoint.traffic.champion is not None else 503)
             if path == "/version":
@@ -222,7 +229,7 @@ def check_json(request: Request) -> None:
     """Raises Unsupported when the body says that it is not JSON."""
     kind = request.content_type
     if kind and kind not in (JSON, "application/x-www-form-urlencoded", "text/json"):
-        raise Unsupported(f"A request of type {kind[:60]!r} is not read.", hint="Send application/json.")
+        raise Unsupported(f"A request of type {kind[:60]!r} is not read.", hint=f"Send application/json, or {arrow.STREAM} to /predict.")
 
 
 def _one(answered: Answered) -> Response:
