@@ -122,14 +122,18 @@ class Journal:
         if self.waiting:
             raise self._unwritten()
 
+    def check(self, entries: int) -> None:
+        """Raises Unavailable when so many entries would not be taken now: asked before the work of answering is done."""
+        if self._closed:
+            raise Unavailable(f"The {self._name} is closed.", hint="The server is shutting down; ask another one.")
+        # Whatever its size, an entry is taken when nothing waits: else one larger than the limit could never be.
+        if self.waiting and self.waiting + entries > self._limit:
+            why = f" ({self.error})" if self.error else ""
+            raise Unavailable(f"The {self._name} is behind by {self.waiting:,} entries{why}.", hint="Try again in a second.")
+
     def _put(self, entry: _Entry) -> None:
         with self._lock:
-            if self._closed:
-                raise Unavailable(f"The {self._name} is closed.", hint="The server is shutting down; ask another one.")
-            # Whatever its size, an entry is taken when nothing waits: else one larger than the limit could never be.
-            if self.waiting and self.waiting + entry.size > self._limit:
-                why = f" ({self.error})" if self.error else ""
-                raise Unavailable(f"The {self._name} is behind by {self.waiting:,} entries{why}.", hint="Try again in a second.")
+            self.check(entry.size)
             self.waiting += entry.size
             self._queue.append(entry)
             if entry.future is not None or self.waiting >= self._batch:

@@ -102,6 +102,7 @@ class Routes:
         self, rows: Sequence[Row], shown: Callable[[Answered], Response], ids: Sequence[str] | None = None, only: Loaded | None = None
     ) -> Response | Awaitable[Response]:
         """Answer typed rows, log the answers, show them as `shown` does."""
+        self._journal.check(len(rows))
         answered = self.endpoint.answer(rows, ids, only)
         return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
 
