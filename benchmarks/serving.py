@@ -1,31 +1,46 @@
-"""One-row requests to the flights endpoint: against the bare server underneath, and against the scikit-learn pipeline called in process.
+"""The endpoint against six other servers and against bare HTTP, on one model: flights, seven fields, 100 boosted trees.
 
-Needs the project of `make demo` (its data and first version) and `wrk`. Loopback only, 5 seconds a side.
+    python benchmarks/serving.py [--only treadle,fastapi] [--seconds 5] [--rows 1,32,1000] [--json FILE]
+
+Every server has one worker and answers over HTTP/1.1 on the loopback; `wrk` asks with 64 connections. All have the same fitted scikit-learn pipeline
+(Treadle's is the package made of it) and their answers to 20 rows are checked equal before anything is measured. Treadle validates, gives ids, counts
+and logs each answer (durability='buffered'); the others do none of it unless their framework does it by itself. `hello` is Granian with a constant
+answer. Each peer has a virtual environment in benchmarks/.environments, made on first use. CPU is user + system of all processes of a server, so
+that it says more than requests a second on a machine that does other work. Needs `wrk` (Debian package wrk). Linux only.
 """
 
 from __future__ import annotations
 
+import argparse
+import http.client
+import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from treadle.assemble import open_workspace
-from treadle.client import Endpoint
-from treadle.core.clock import parse_time
-from treadle.deploy import deploy, running_endpoint, stop
-from treadle.features.parity import request_of
+from treadle.deploy import deploy, stop
 from treadle.packaging import feature_columns
 from treadle.registry import versions
 from treadle.serving.address import free_port
 from treadle.turn import turn
 
-FOLDER = Path(__file__).parents[1] / "examples" / "flights"
-CONNECTIONS, SECONDS = 64, 5
+HERE = Path(__file__).parent
+PEERS, ENVIRONMENTS = HERE / "serving_peers", HERE / ".environments"
+CONNECTIONS = 64
+FIELDS = ("carrier", "origin", "dest", "distance", "month", "weekday", "minute")
+JSON = "application/json"
 HELLO = """
 import asyncio, sys
 from granian.constants import Interfaces
@@ -37,84 +52,322 @@ asyncio.run(Server(app, address="127.0.0.1", port=int(sys.argv[1]), interface=In
 """
 
 
-def requests_a_second(url: str, body: str) -> float:
-    """Answered POST requests a second, by wrk, after a second of warming up."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f'wrk.method = "POST"\nwrk.body = [==[{body}]==]\nwrk.headers["Content-Type"] = "application/json"\n')
-        script.flush()
-        for seconds in (1, SECONDS):
-            done = subprocess.run(
-                ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", script.name, url],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=60,
-            )
-    if "Non-2xx" in done.stdout:
-        sys.exit(f"some requests failed:\n{done.stdout}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    assert found
-    return float(found[1])
+@dataclass
+class Side:
+    """One server: how it is started, what it is asked, and how its answer is read."""
+
+    name: str
+    start: Callable[[Path, int], list[str]]
+    path: str = "/predict"
+    body: Callable[[list[dict[str, Any]]], bytes] = lambda rows: json.dumps({"rows": rows}).encode()
+    read: Callable[[Any], list[float]] = lambda answer: list(answer["predictions"])
+    content_type: str = JSON
+
+
+def python(name: str) -> str:
+    return str(ENVIRONMENTS / f"serving-{name}" / "bin" / "python")
+
+
+def v2(rows: list[dict[str, Any]]) -> bytes:
+    inputs = []
+    for name in FIELDS:
+        text = isinstance(rows[0][name], str)
+        parameters = {"parameters": {"content_type": "str"}} if text else {}
+        inputs.append(
+            {"name": name, "shape": [len(rows), 1], "datatype": "BYTES" if text else "FP64", "data": [row[name] for row in rows], **parameters}
+        )
+    return json.dumps({"parameters": {"content_type": "pd"}, "inputs": inputs}).encode()
+
+
+def _mlserver(home: Path, port: int) -> list[str]:
+    folder = home / "mlserver"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(PEERS / "mlserver" / "runtime.py", folder)
+    settings = {
+        "http_port": port,
+        "grpc_port": free_port("127.0.0.1"),
+        "metrics_port": free_port("127.0.0.1"),
+        "host": "127.0.0.1",
+        "parallel_workers": 0,
+        "debug": False,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(json.dumps({"name": "late", "implementation": "runtime.Late"}))
+    return [str(Path(python("mlserver")).parent / "mlserver"), "start", str(folder)]
+
+
+def _mlflow(home: Path, port: int) -> list[str]:
+    folder = home / "mlflow-model"
+    if not folder.exists():
+        subprocess.run(
+            [python("mlflow"), str(PEERS / "mlflow" / "save.py"), str(folder)],
+            check=True,
+            env=os.environ | {"PIPELINE": str(home / "pipeline.joblib")},
+            timeout=300,
+        )
+    return [python("mlflow"), "-m", "mlflow", "models", "serve", "-m", str(folder), "-p", str(port), "-w", "1", "--env-manager", "local"]
+
+
+def _program(name: str) -> Callable[[Path, int], list[str]]:
+    return lambda home, port: [python(name), str(PEERS / name / "app.py"), str(port)]
+
+
+def _fastapi(home: Path, port: int) -> list[str]:
+    return [python("fastapi"), "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "error", "--app-dir", str(PEERS / "fastapi")]
+
+
+def _bentoml(home: Path, port: int) -> list[str]:
+    where = ["--port", str(port), "--host", "127.0.0.1", "--working-dir", str(PEERS / "bentoml")]
+    return [python("bentoml"), "-m", "bentoml", "serve", "app:Late", *where]
+
+
+OTHERS = [
+    Side("fastapi", _fastapi),
+    Side("litserve", _program("litserve")),
+    Side("bentoml", _bentoml),
+    Side("mlserver", _mlserver, "/v2/models/late/infer", v2, lambda answer: list(answer["outputs"][0]["data"])),
+    Side(
+        "mlflow", _mlflow, "/invocations", lambda rows: json.dumps({"dataframe_records": rows}).encode(), lambda a: [p[1] for p in a["predictions"]]
+    ),
+    Side("rayserve", _program("rayserve")),
+]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rows", default="1,32,1000")
+    parser.add_argument("--json", default="")
+    given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
-    if not (FOLDER / ".treadle").exists():
-        sys.exit("run `make demo` first: its project is what is measured")
-    with tempfile.TemporaryDirectory() as temporary:  # a copy: the measured requests are no predictions of the project
-        copy = Path(temporary) / "flights"
-        shutil.copytree(FOLDER, copy)
-        measure(copy)
+    wanted = set(filter(None, given.only.split(",")))
+    sizes = [int(n) for n in given.rows.split(",")]
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary)
+        rows, said = prepare(home)
+        for side in [*ours(home, rows), *[other for other in OTHERS if not wanted or other.name in wanted]]:
+            if wanted and side.name.partition(" ")[0] not in wanted and side.name != "hello":
+                continue
+            found += measure(side, home, rows, said, sizes, given.seconds)
+    show(found)
+    if given.json:
+        Path(given.json).write_text(json.dumps(found, indent=2))
 
 
-def measure(folder: Path) -> None:
-    ws = open_workspace(folder)
+def prepare(home: Path) -> tuple[list[dict[str, Any]], list[float]]:
+    """Train and deploy the model; the pipeline as a file that needs scikit-learn alone; rows to ask, and what the pipeline says of them."""
+    import joblib
+    import numpy as np
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    project = home / "project"
+    shutil.copytree(HERE / "serving_project", project)
+    shutil.copy(HERE.parent / "examples" / "flights" / "sources.py", project)
+    ws = open_workspace(project)
     model = ws.model()
+    outcome = turn(ws, model, cause={"kind": "person", "id": "", "text": "benchmark"}, also=("rows", "train"))
+    rows, pipeline = outcome["rows"], outcome["train"]["pipeline"]
+    steps = dict(pipeline.steps)
+    as_float32 = FunctionTransformer(np.asarray, kw_args={"dtype": np.float32})
+    plain = Pipeline([("columns", steps["columns"]), ("float32", as_float32), ("model", steps["model"])])
+    joblib.dump(plain, home / "pipeline.joblib")
     deploy(ws, model)
+    stop(ws, model.name)
+    numbers, categories = feature_columns(rows)
+    step = rows.height // 1000
+    frame = rows.gather_every(step).head(1000).select(numbers + categories)
+    probabilities = pipeline.predict_proba(frame)[:, 1]
+    assert versions.all_versions(model.name, ws.ledger)
+    return [{name: row[name] for name in FIELDS} for row in frame.iter_rows(named=True)], [float(p) for p in probabilities]
+
+
+def ours(home: Path, rows: list[dict[str, Any]]) -> list[Side]:
+    """Treadle with JSON and Arrow bodies, and the bare server."""
+    import polars as pl
+
+    project = home / "project"
+
+    def treadle(home: Path, port: int) -> list[str]:
+        return [sys.executable, "-m", "treadle.web.workers", "--folder", str(project), "--model", "late", "--port", str(port), "--buffered"]
+
+    def read(answer: Any) -> list[float]:
+        return [p["probability"] for p in answer.get("predictions", [answer])]
+
+    def one_or_many(asked: list[dict[str, Any]]) -> bytes:
+        return json.dumps(asked[0] if len(asked) == 1 else {"rows": asked}).encode()
+
+    def stream(asked: list[dict[str, Any]]) -> bytes:
+        out = io.BytesIO()
+        pl.DataFrame(asked).write_ipc_stream(out)
+        return out.getvalue()
+
+    def read_stream(answer: bytes) -> list[float]:
+        return pl.read_ipc_stream(io.BytesIO(answer))["probability"].to_list()
+
+    hello = Side("hello", lambda home, port: [sys.executable, "-c", HELLO, str(port)], body=one_or_many, read=lambda answer: [])
+    return [
+        hello, Side("treadle", treadle, body=one_or_many, read=read),
+        Side("treadle arrow", treadle, body=stream, read=read_stream, content_type="application/vnd.apache.arrow.stream"),
+    ]  # fmt: skip
+
+
+def measure(side: Side, home: Path, rows: list[dict[str, Any]], said: list[float], sizes: list[int], seconds: int) -> list[dict[str, Any]]:
+    """Start a server, compare its answers, and ask it with each number of rows."""
+    install(side.name)
+    port, found = free_port("127.0.0.1"), []
+    own = side.name.startswith(("treadle", "hello"))
+    quiet = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+    places = {"PIPELINE": str(home / "pipeline.joblib"), "HOME": str(home), "BENTOML_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **quiet, **places, "PYTHONPATH": os.environ.get("PYTHONPATH", "") if own else str(PEERS)}
     try:
-        running = running_endpoint(ws, model.name)
-        assert running is not None
-        endpoint = Endpoint(running["url"])
-        champion = versions.get(model.name, endpoint.signature()["version"], ws.ledger)
-        # The very pipeline this version was packaged from: its training is found, not done again.
-        settings = None if champion["number"] == 1 else {"family": champion["family"], "params": champion["params"]}
-        cause = {"kind": "person", "id": "", "text": "benchmark"}
-        outcome = turn(ws, model, cause=cause, as_of=parse_time(champion["as_of"]), settings=settings, until="train", also=("rows", "signature"))
-        rows, trained = outcome["rows"], outcome["train"]
-        source = ws.tables.scan(outcome[f"data:{model.rows.name}"]["address"]).collect()
-        numbers, categories = feature_columns(rows)
-        i = rows.height // 2
-        features = {f["name"]: rows[i, f["name"]] for f in outcome["signature"]["features"] if f["source"] == "view"}
-        row = {
-            **request_of(source.row(i, named=True), [f["name"] for f in outcome["signature"]["request"]]),
-            **{k: v for k, v in features.items() if v is not None},
-        }
-        served = endpoint.predict(row)["probability"]
-        frame = rows[i : i + 1].select(numbers + categories)
-        native = float(trained["pipeline"].predict_proba(frame)[0, 1])
-        if abs(native - served) > 1e-5:
-            sys.exit(f"the answers differ: {native} and {served}")
-        begun, count = time.process_time(), 0
-        while time.process_time() - begun < 2:
-            trained["pipeline"].predict_proba(frame)
-            count += 1
-        in_process = count / (time.process_time() - begun)
-        treadle = requests_a_second(f"{running['url']}/predict", json.dumps(row))
-        port = free_port("127.0.0.1")
-        hello = subprocess.Popen([sys.executable, "-c", HELLO, str(port)], stderr=subprocess.DEVNULL)
-        try:
-            time.sleep(1)
-            bare = requests_a_second(f"http://127.0.0.1:{port}/", json.dumps(row))
-        finally:
-            hello.terminate()
-            hello.wait()
+        command = side.start(home, port)
+    except (subprocess.SubprocessError, OSError) as error:
+        print(f"{side.name}: cannot be prepared: {error}", file=sys.stderr)
+        return []
+    with (home / f"{side.name}.log").open("wb") as log:
+        begun = time.monotonic()
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home, start_new_session=True)
+    try:
+        asked = rows[:20]
+        wrong = None
+        end = time.monotonic() + 120
+        while True:
+            try:
+                answer = ask(port, side.path, side.body(asked), side.content_type)
+                break
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                if server.poll() is not None or time.monotonic() > end:
+                    last = (home / f"{side.name}.log").read_text(errors="replace").strip().splitlines()[-3:]
+                    print(f"{side.name}: does not start: {error}; {' | '.join(last)}", file=sys.stderr)
+                    return []
+                time.sleep(0.02)
+        ready = time.monotonic() - begun
+        answers = side.read(answer)
+        if side.name != "hello":
+            wrong = max(abs(a - b) for a, b in zip(answers, said[:20], strict=True))
+            if wrong > 1e-5:
+                print(f"{side.name}: its answers differ by up to {wrong:.2g}", file=sys.stderr)
+                return []
+        for size in sizes:
+            if side.name == "treadle arrow" and size == 1:
+                continue
+            numbers = load(f"http://127.0.0.1:{port}{side.path}", side.body(rows[:size]), side.content_type, server.pid, seconds)
+            numbers |= {"side": side.name, "rows": size, "ready": ready, "differs": wrong, "pss": pss(server.pid)}
+            found.append(numbers)
+            told = f"{numbers['rate']:9,.0f} requests/s  {numbers['cpu']:9,.1f} CPU us  p50 {numbers['p50']} p99 {numbers['p99']}"
+            print(f"{side.name:14} {size:5} rows  {told}", file=sys.stderr)
     finally:
-        stop(ws, model.name)
-    print(f"endpoint: validation, 5 feature views looked up, model, prediction log   {treadle:10,.0f} requests/s, {CONNECTIONS} connections")
-    print(f"bare server, constant answer                                             {bare:10,.0f} requests/s")
-    print(f"the fitted scikit-learn pipeline alone, in process, one row              {in_process:10,.0f} calls/CPU s")
-    print(f"endpoint / bare server {treadle / bare:.2f}    endpoint / pipeline alone {treadle / in_process:.1f}")
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        for pid in members(server.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.wait()
+    return found
+
+
+def ask(port: int, path: str, body: bytes, content_type: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", path, body, {"Content-Type": content_type})
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise ValueError(f"{response.status}: {content[:200]!r}")
+        return json.loads(content) if content_type == JSON else content
+    finally:
+        connection.close()
+
+
+def load(url: str, body: bytes, content_type: str, session: int, seconds: int) -> dict[str, Any]:
+    """Requests a second by wrk after a second of warming up, latencies, and the CPU of all the server's processes for one request."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script, tempfile.NamedTemporaryFile("wb") as sent:
+        sent.write(body)
+        sent.flush()
+        script.write(
+            f'wrk.method = "POST"\nlocal f = io.open("{sent.name}", "rb")\nwrk.body = f:read("*a")\nwrk.headers["Content-Type"] = "{content_type}"\n'
+        )
+        script.flush()
+        for duration in (1, seconds):
+            before = cpu(session)
+            done = subprocess.run(
+                ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{duration}s", "--timeout", "30s", "--latency", "-s", script.name, url],
+                capture_output=True, text=True, check=True, timeout=duration + 120,
+            )  # fmt: skip
+            after = cpu(session)
+    count = re.search(r"(\d+) requests in", done.stdout)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    assert count
+    assert rate
+    latency = {p: re.search(rf"\s{p}%\s+(\S+)", done.stdout) for p in (50, 99)}
+    answered = int(count[1]) - (int(bad[1]) if bad else 0)
+    return {
+        "rate": float(rate[1]) * answered / max(1, int(count[1])),
+        "refused": int(bad[1]) if bad else 0,
+        "cpu": (after - before) / max(1, answered) * 1e6,
+        "p50": latency[50][1] if latency[50] else "",
+        "p99": latency[99][1] if latency[99] else "",
+    }
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session (a server's, with all it started in it)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                    found.append(int(entry.name))
+            except (OSError, ValueError, IndexError):
+                continue
+    return found
+
+
+def cpu(session: int) -> float:
+    """CPU seconds of a session's processes that live."""
+    total = 0.0
+    for pid in members(session):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            continue
+    return total
+
+
+def pss(session: int) -> float:
+    """Megabytes of memory of a session's processes, what they share divided among those who do."""
+    total = 0
+    for pid in members(session):
+        try:
+            total += int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1])  # type: ignore[index]
+        except (OSError, TypeError):
+            continue
+    return total / 1000
+
+
+def install(name: str) -> None:
+    folder = ENVIRONMENTS / f"serving-{name}"
+    requirements = PEERS / name / "requirements.txt"
+    if not requirements.exists() or folder.exists():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([str(folder / "bin" / "pip"), "install", "-q", "-r", str(requirements)], check=True)
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    for size in sorted({entry["rows"] for entry in found}):
+        print(f"\n{size} rows a request, {CONNECTIONS} connections\n")
+        print("| server | requests/s | CPU us a request | p50 | p99 | ready s | PSS MB | refused |\n|---|---|---|---|---|---|---|---|")
+        for e in sorted((e for e in found if e["rows"] == size), key=lambda e: -e["rate"]):
+            weight = f"{e['ready']:.2f} | {e['pss']:.0f} | {e['refused']:,}"
+            print(f"| {e['side']} | {e['rate']:,.0f} | {e['cpu']:,.1f} | {e['p50']} | {e['p99']} | {weight} |")
 
 
 if __name__ == "__main__":

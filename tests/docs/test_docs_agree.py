@@ -14,7 +14,7 @@ import treadle
 from treadle.cli.main import COMMANDS
 from treadle.core import errors
 from treadle.governance.gates import GATES
-from treadle.web.api import endpoint
+from treadle.web.api import endpoint, exchange, metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(p for p in (ROOT / "examples").rglob("*.md") if ".treadle" not in p.parts)])
@@ -90,13 +90,13 @@ def test_every_route_and_every_status_of_an_endpoint_is_explained() -> None:
     assert len(routes) >= 6
     for route in routes:
         assert route in page
-    for code, status in endpoint._STATUS.items():
+    for code, status in exchange.STATUS.items():
         assert f"| {status} |" in page, code
 
 
 def test_every_metric_an_endpoint_shows_is_explained() -> None:
     page = text("docs/how-to/serving.md")
-    source = Path(endpoint.__file__).read_text("utf-8")
+    source = Path(metrics.__file__).read_text("utf-8")
     for metric in set(re.findall(r"# TYPE (treadle_\w+)", source)):
         assert metric in page
 

@@ -141,7 +141,7 @@ def test_json_is_read_under_the_names_that_clients_give_it(world: World, content
 @pytest.mark.parametrize("content_type", ["text/csv", "multipart/form-data; boundary=x", "image/png"])
 def test_another_type_of_body_is_415(world: World, content_type: str) -> None:
     status, body = world.call("POST", "/predict", ROW, content_type)
-    assert (status, body["error"], body["hint"]) == (415, "unsupported_type", "Send application/json.")
+    assert (status, body["error"], body["hint"]) == (415, "unsupported_type", "Send application/json, or application/vnd.apache.arrow.stream to /predict.")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/predict"), ("DELETE", "/predict"), ("GET", "/outcomes"), ("POST", "/metrics"), ("GET", "/reload")])

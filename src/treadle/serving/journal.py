@@ -125,17 +125,31 @@ class Journal:
         if self.waiting:
             raise self._unwritten()
 
+    def check(self, entries: int) -> None:
+        """Raises Unavailable when so many entries would not be taken now: asked before the work of answering is done."""
+        self._open()
+        if self._full(entries) and (self._durable or self._when_full != "drop"):
+            raise self._behind()
+
+    def _open(self) -> None:
+        if self._closed:
+            raise Unavailable(f"The {self._name} is closed.", hint="The server is shutting down; ask another one.")
+
+    def _full(self, entries: int) -> bool:
+        return self.waiting > 0 and self.waiting + entries > self._limit  # when nothing waits, any is taken: else one above the limit never could be
+
+    def _behind(self) -> Unavailable:
+        why = f" ({self.error})" if self.error else ""
+        return Unavailable(f"The {self._name} is behind by {self.waiting:,} entries{why}.", hint="Try again in a second.")
+
     def _put(self, entry: _Entry) -> None:
         with self._lock:
-            if self._closed:
-                raise Unavailable(f"The {self._name} is closed.", hint="The server is shutting down; ask another one.")
-            # Whatever its size, an entry is taken when nothing waits: else one larger than the limit could never be.
-            if self.waiting and self.waiting + entry.size > self._limit and entry.future is None and self._when_full == "drop":
-                self.dropped += entry.size
-                return
-            if self.waiting and self.waiting + entry.size > self._limit:
-                why = f" ({self.error})" if self.error else ""
-                raise Unavailable(f"The {self._name} is behind by {self.waiting:,} entries{why}.", hint="Try again in a second.")
+            self._open()
+            if self._full(entry.size):
+                if entry.future is None and self._when_full == "drop":
+                    self.dropped += entry.size
+                    return
+                raise self._behind()
             self.waiting += entry.size
             self._queue.append(entry)
             if entry.future is not None or self.waiting >= self._batch:

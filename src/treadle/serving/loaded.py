@@ -21,6 +21,7 @@ from treadle.ports.model_format import ModelFormat, Scorer
 from treadle.ports.online import Key, OnlineStore, Value
 from treadle.serving.as_is import encoder_of
 from treadle.serving.contributions import Contributions
+from treadle.serving.encode import FEW
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
@@ -149,7 +150,8 @@ class Loaded:
         shape = getattr(outputs, "shape", None)
         if shape == (count, max(1, len(self.labels))):
             answers: list[list[float]] = outputs.tolist()
-            if all(map(isfinite, map(sum, answers))) or np.isfinite(outputs).all():  # a sum of finite numbers may be infinite
+            # For few rows the sums are quicker than a call of NumPy; a sum of finite numbers may be infinite.
+            if (count < FEW and all(map(isfinite, map(sum, answers)))) or np.isfinite(outputs).all():
                 return answers
         raise Corrupt(f"Version {self.number} answered with shape {shape} or values that are not finite.")
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -34,7 +35,7 @@ from treadle.serving.journal import Journal
 from treadle.serving.keys import Caller, Gate
 from treadle.serving.loaded import Loaded
 from treadle.serving.rows import Row, json_of
-from treadle.web.api import inference, invocations, openapi
+from treadle.web.api import arrow, inference, invocations, openapi
 from treadle.web.api.exchange import JSON, JSON_HEADERS, MethodNotTaken, Request, Response, Unsupported, ok, plain, problem
 from treadle.web.api.metrics import Metrics
 from treadle.web.api.outcomes import outcomes_of
@@ -44,6 +45,7 @@ ROUTES = [
     "GET /metrics", "POST /reload", "POST /invocations", "GET /ping", "GET /version", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     "GET /v2/models/NAME", "GET /v2/models/NAME/ready", "POST /v2/models/NAME/infer", "GET /openapi.json", "GET /docs",
 ]  # fmt: skip
+SMALL = 16 * 1024  # bytes of an Arrow body that are read sooner than another thread is woken
 PREDICTING = {"/predict", "/invocations"}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -100,6 +102,10 @@ class Routes:
         return invocations.problem(error) if request.path == "/invocations" else problem(error)
 
     def _predict(self, request: Request) -> Response | Awaitable[Response]:
+        if request.content_type == arrow.STREAM:
+            if len(request.body) <= SMALL and "polars" in sys.modules:
+                return self.respond(request, arrow.read(request.body, self.endpoint.champion()), arrow.show)
+            return self._arrow(request)
         check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
         if request.query:
@@ -117,10 +123,16 @@ class Routes:
         only: Loaded | None = None,
     ) -> Response | Awaitable[Response]:
         """Answer typed rows, log the answers, show them as `shown` does."""
+        self._journal.check(len(rows))
         if request.caller is not None:
             request.caller.charge(len(rows))
         answered = self.endpoint.answer(rows, ids, only, self._sticky(request))
         return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
+
+    async def _arrow(self, request: Request) -> Response:
+        rows = await asyncio.to_thread(arrow.read, request.body, self.endpoint.champion())  # reading takes no part of the event loop's time
+        response = self.respond(request, rows, arrow.show)
+        return response if isinstance(response, tuple) else await response
 
     async def _with_asides(
         self, request: Request, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool
@@ -168,11 +180,11 @@ class Routes:
             if path == "/signature":
                 return ok(self._signature())
             if path in ("/health/live", "/v2/health/live"):
-                return ok({"status": "live", "live": True})
+                return ok({"live": True} if path.startswith("/v2") else {"status": "live"})
             if path in ("/health/ready", "/v2/health/ready"):
                 traffic = self.endpoint.traffic
                 status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
-                return ok({"status": status, "ready": status == "ready"}, 200 if status == "ready" else 503)
+                return ok({"ready": status == "ready"} if path.startswith("/v2") else {"status": status}, 200 if status == "ready" else 503)
             if path in ("/ping", "/health"):
                 return plain("\n", 200 if self.endpoint.traffic.champion is not None else 503)
             if path == "/version":
@@ -255,7 +267,7 @@ def check_json(request: Request) -> None:
     """Raises Unsupported when the body says that it is not JSON."""
     kind = request.content_type
     if kind and kind not in (JSON, "application/x-www-form-urlencoded", "text/json"):
-        raise Unsupported(f"A request of type {kind[:60]!r} is not read.", hint="Send application/json.")
+        raise Unsupported(f"A request of type {kind[:60]!r} is not read.", hint=f"Send application/json, or {arrow.STREAM} to /predict.")
 
 
 def _one(answered: Answered) -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,9 +122,10 @@ def _cell(text: str, kind: str) -> Any:
         if text.strip().lower() in _MISSING:
             return None
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             return text
+        return number if math.isfinite(number) else text
     if kind == "boolean":
         said = text.strip().lower()
         return True if said in ("true", "1", "1.0") else False if said in ("false", "0", "0.0") else None if said in _MISSING else text
