@@ -48,7 +48,7 @@ def _m2(f: Facts) -> Score:
                 r is not None and r > 0.5,
                 f"over {len(pairs)} versions the two correlate with {r:.2f}" if r is not None else "",
                 f"have at least three versions in production whose outcomes are known (now {len(pairs)})" if r is None else
-                f"the two must correlate with more than 0.5 (now {r:.2f} over {len(pairs)} versions): test rows closer to what comes, or more versions",
+                f"the two must correlate with more than 0.5 (now {r:.2f} over {len(pairs)} versions): test rows like what comes, more versions",
             ),
         ],
         "no version has outcomes in production",
