@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,14 @@ def test_free_memory_is_known_here() -> None:
     free = memory.free_memory()
     assert free is not None
     assert free > 1_000_000
+
+
+def test_a_limit_of_the_process_itself_counts_as_all_the_memory_there_is(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys\n"
+        "from treadle.data.memory import free_memory\n"
+        "resource.setrlimit(getattr(resource, sys.argv[1]), (700_000_000, 700_000_000))\n"
+        "assert 0 < free_memory() < 700_000_000\n"
+    )
+    for limit in ("RLIMIT_DATA", "RLIMIT_AS"):
+        subprocess.run([sys.executable, "-c", program, limit], check=True)

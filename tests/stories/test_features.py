@@ -18,6 +18,7 @@ from treadle.assemble import Workspace, open_workspace
 from treadle.cli.main import cli
 from treadle.client import Endpoint
 from treadle.deploy import deploy, refresh, running_endpoint, stop
+from treadle.features import online
 from treadle.monitoring import alarms
 from treadle.ports.online import Key, Value
 from treadle.reactions import step
@@ -135,7 +136,7 @@ def test_a_corrupted_online_store_is_an_alarm_that_names_view_feature_and_predic
 
     held = list(ws.online.scan("load"))
     for entity, value in held:  # somebody writes other values into the store of a live endpoint
-        until, *numbers = msgspec.msgpack.decode(value.packed)
+        *numbers, until = online._numbers(value.packed)
         wrong = msgspec.msgpack.encode((until, *[None if n is None else n + 0.5 for n in numbers]))
         ws.online.forget("load", [entity])
         ws.online.put_many([(Key("load", entity), Value(value.time, wrong, value.event, value.until))])

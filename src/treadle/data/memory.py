@@ -44,11 +44,13 @@ def _group() -> int | None:
 
 
 def _own() -> int | None:
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
+    """What the process's limits leave it: of addresses, and of data."""
+    limits = {0: resource.getrlimit(resource.RLIMIT_AS)[0], 5: resource.getrlimit(resource.RLIMIT_DATA)[0]}  # by the field of statm that counts
+    given = {field: limit for field, limit in limits.items() if limit != resource.RLIM_INFINITY}
+    if not given:
         return None
     try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        used = [int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()]
     except (OSError, ValueError):
-        return limit
-    return max(0, limit - used)
+        return min(given.values())
+    return min(max(0, limit - used[field]) for field, limit in given.items())
