@@ -119,6 +119,8 @@ def test_a_vendors_onnx_file_answers_over_http_as_the_vendors_program_does(ws: W
     with pytest.raises(InvalidRequest, match=r"at place 1 must be at most 2\.14748e"):
         endpoint.predict({"bytes": [1, 2**40, *[0] * 2046]})
 
+    for command in ("card", "readiness", "reproduce"):
+        assert "was made elsewhere, so there is no evidence" in treadle(ws.folder, command, "file-type", expect=4).stderr
     wrong = [{**examples[0], "answer": "python"}]
     with pytest.raises(Refused, match="The model answers 'markdown', not 'python'"):
         onnx_file(ws, "file-type", folder / "model.onnx", Wish(labels=tuple(labels)), reason="again", examples=wrong)
