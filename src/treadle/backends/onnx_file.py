@@ -285,7 +285,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         said = _run_once(Path(arguments[0]))
     except Exception as error:
-        said = {"error": f"{type(error).__name__}: {error}"}
+        said = {"error": getattr(error, "what", f"{type(error).__name__}: {error}")}
     print(json.dumps(said))
 
 

@@ -28,10 +28,11 @@ def card(ctx: click.Context, model: str, number: int | None, format_: str, out: 
     import json
 
     from treadle.governance import cards
-    from treadle.registry import packages
+    from treadle.registry import foreign, packages
 
     ws = show.workspace(ctx)
     version = _version(ws, ws.model(model).name, number)
+    foreign.refuse(version, "make a card from")
     manifest = json.loads(ws.blobs.get(version["package"]["files"][packages.MANIFEST]))
     made = cards.card(version, ws.ledger, manifest)
     if format_ == "json":
@@ -111,9 +112,13 @@ def waive(ctx: click.Context, model: str, gate: str, reason: str, until: str, nu
 def readiness(ctx: click.Context, model: str, json_: bool) -> None:
     """Score a model by the 28 tests of the ML Test Score, from what is recorded, and say how to gain the next half points."""
     from treadle.governance.readiness import readiness as scored
+    from treadle.registry import foreign, versions
 
     ws = show.workspace(ctx)
-    found = scored(ws.project, ws.model(model), ws.ledger)
+    declared = ws.model(model)
+    for version in versions.all_versions(declared.name, ws.ledger)[-1:]:
+        foreign.refuse(version, "score it by")
+    found = scored(ws.project, declared, ws.ledger)
     if json_:
         show.as_json(found)
         return

@@ -8,6 +8,8 @@ from typing import Any
 from treadle.core.declare.data import Dataset
 from treadle.core.declare.model import Model
 from treadle.core.declare.source import Source
+from treadle.core.errors import Refused
+from treadle.core.records import Record
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions
 
@@ -22,6 +24,13 @@ def stand_in(name: str) -> Model:
 def names(ledger: Ledger) -> list[str]:
     """Models that have a version made elsewhere."""
     return sorted({str(r["model"]) for r in ledger.find(versions.KIND) if r.get("foreign")})
+
+
+def refuse(version: Record, what: str) -> None:
+    """Raises Refused for a version that was made elsewhere: nothing is recorded of its making that `what` could be told from."""
+    if version.get("foreign"):
+        told = f"{version.id} was made elsewhere, so there is no evidence to {what}."
+        raise Refused(told, hint=f"See what is recorded: treadle models {version['model']} --version {version['number']} --json")
 
 
 def body(
