@@ -66,6 +66,9 @@ def unit(name: str, before: Sequence[Columns], now: Sketch, least: int) -> Chang
         return None
     if not _moved(days, now):
         return None
+    by_day = units.restored(days[-jump.BEFORE :], now)
+    if by_day is not None:
+        return by_day
     together = merged(days)
     return units.score(together, now) if isinstance(together, NumberSketch) else None
 

@@ -10,12 +10,17 @@ The best formula is named when the distributions lie apart as they are (KS above
 it gives. After Breck et al. (2019), "Data Validation for Machine Learning", who name it among the commonest silent
 faults; the table of formulas is that of the SI brochure and everyday units.
 
+Where the blocks before are known, a second look allows for days that differ (`restored`): put back through the formula, a block's mean and spread
+are those of a usual day, and as it came its mean is not.
+
 Unit of independence: the block: a feed changes its unit for all rows at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 
@@ -81,3 +86,27 @@ def score(reference: NumberSketch, now: NumberSketch) -> Change | None:
     if best.fit > FITS or not 0.6 < now.sd / (abs(best.factor) * reference.sd) < 1.67:
         return None
     return best
+
+
+STRANGE, USUAL = 4.0, 2.5  # spreads of the blocks' means
+_SHAPE = 0.5  # of the logarithm of the ratio of standard deviations
+
+
+def restored(before: Sequence[NumberSketch], now: NumberSketch) -> Change | None:
+    """The formula that, undone, makes a strange block a usual one; None when it is usual as it is, or no formula does."""
+    means = np.array([b.mean for b in before if b.present])
+    spreads = np.array([b.sd for b in before if b.sd > 0])
+    if len(means) < 7 or len(spreads) < 7 or not now.sd > 0:
+        return None
+    middle, usual = float(np.median(means)), float(np.median(spreads))
+    apart = max(1.4826 * float(np.median(np.abs(means - middle))), 0.1 * usual)
+    strange, shape = abs(now.mean - middle) / apart, abs(log(now.sd / usual))
+    if strange < STRANGE:
+        return None
+    found = []
+    for name, factor, offset in FORMULAS:
+        z = abs((now.mean - offset) / factor - middle) / apart
+        odd = abs(log(now.sd / abs(factor) / usual))
+        if z < min(USUAL, strange / 3) and odd < _SHAPE and odd <= shape + 0.1:
+            found.append(Change(name, factor, offset, z + odd))
+    return min(found, key=lambda c: c.fit, default=None)
