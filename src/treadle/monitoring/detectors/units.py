@@ -88,7 +88,9 @@ def score(reference: NumberSketch, now: NumberSketch) -> Change | None:
     return best
 
 
-STRANGE, USUAL = 4.0, 2.5  # spreads of the blocks' means
+STRANGE, USUAL = 6.0, 2.0  # spreads of the blocks' means: as it came, and put back
+STRANGE_MOVED = 3.0  # where the formula also moves the zero, which chance imitates less
+_STEADY = 0.35  # how far means of days may differ, as a part of their median, where a mere factor is to be seen
 _SHAPE = 0.5  # of the logarithm of the ratio of standard deviations
 
 
@@ -101,12 +103,14 @@ def restored(before: Sequence[NumberSketch], now: NumberSketch) -> Change | None
     middle, usual = float(np.median(means)), float(np.median(spreads))
     apart = max(1.4826 * float(np.median(np.abs(means - middle))), 0.1 * usual)
     strange, shape = abs(now.mean - middle) / apart, abs(log(now.sd / usual))
-    if strange < STRANGE:
-        return None
     found = []
     for name, factor, offset in FORMULAS:
+        if strange < (STRANGE_MOVED if offset else STRANGE):
+            continue
+        if not offset and apart > _STEADY * abs(middle):
+            continue  # days that differ by factors anyhow, such as rain
         z = abs((now.mean - offset) / factor - middle) / apart
         odd = abs(log(now.sd / abs(factor) / usual))
-        if z < min(USUAL, strange / 3) and odd < _SHAPE and odd <= shape + 0.1:
+        if z < min(USUAL, strange / (2 if offset else 3)) and odd < _SHAPE and odd <= shape + 0.1:
             found.append(Change(name, factor, offset, z + odd))
     return min(found, key=lambda c: c.fit, default=None)
