@@ -2,9 +2,9 @@
 
     python benchmarks/drift.py [--rows 100000,1000000,10000000] [--without evidently,nannyml] [--seconds 900] [--json FILE]
 
-100,000 rows of reference against the rows told, ten columns (six continuous, one mostly zero, one of counts, two of categories) in Parquet; one column
-has moved by 0.3 standard deviations, nine have not. Each side reads both files and writes its answer in a process of its own; Treadle and Evidently
-write a page. CPU is of the work, of the imports, and of the whole command with all it started; memory is the peak of the process. Two runs,
+100,000 rows of reference against the rows told, ten columns (six continuous, one mostly zero, one of counts, two of categories) in Parquet; one
+column has moved by 0.3 standard deviations, nine have not. Each side reads both files and writes its answer in its own process; Treadle and
+Evidently write a page. CPU is of the work, of the imports, and of the whole command with all it started; memory is the peak of the process. Two runs,
 the cheaper one counts (one for what takes more than 20 s). Evidently and NannyML have environments of their own in benchmarks/.environments.
 
 Answers: the largest difference of Treadle's and NannyML's distances from the exact ones; and how many of the nine columns that did not move are

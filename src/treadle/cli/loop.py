@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -67,9 +68,10 @@ def replay(ctx: click.Context, model: str, start: str | None, end: str | None, s
 @click.argument("model", default="")
 @click.option("--follow", is_flag=True, help="Go on until stopped by hand.")
 @click.option("--every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds between looks (with --follow).")
+@click.option("--metrics", type=click.Path(path_type=Path), help="After each look, write every watched number there for Prometheus (text format).")
 @click.option("--json", "json_", is_flag=True, help="Print the open alarms as JSON.")
 @click.pass_context
-def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: bool) -> None:
+def watch(ctx: click.Context, model: str, follow: bool, every: float, metrics: Path | None, json_: bool) -> None:
     """Judge what the endpoint answered: drift, quality, calibration. Raise alarms, and react to them as the project says.
 
     Each look first reads the data again where they changed, and brings the feature values the endpoint looks up to what is known now.
@@ -77,6 +79,7 @@ def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: boo
     from treadle.core.errors import ProjectError
     from treadle.deploy import refresh
     from treadle.monitoring import alarms
+    from treadle.monitoring.figures import figures
     from treadle.reactions import step
 
     ws = show.workspace(ctx)
@@ -88,6 +91,8 @@ def watch(ctx: click.Context, model: str, follow: bool, every: float, json_: boo
         if written and not json_:
             show.say(f"{written:,} newer feature values in the online store")
         did = step(ws, declared, (lambda line: None) if json_ else show.say)
+        if metrics is not None:
+            show.write_whole(figures(ws.project.watches, ws.ledger, ws.clock), metrics)
         if not follow:
             break
         time.sleep(every)

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from treadle.core.canonical import plain
-from treadle.core.errors import UsageError
+from treadle.core.errors import StorageError, UsageError
 
 if TYPE_CHECKING:  # what only compares two files opens no workspace
     from treadle.assemble import Workspace
@@ -91,3 +92,15 @@ def columns(rows: Iterable[Sequence[Any]]) -> None:
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Write a file whole or not at all: whoever reads it meanwhile sees the old one. Raises StorageError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StorageError(f"{path.name} cannot be written: {error.strerror or error}.", where=str(path), hint="Name another file.") from None

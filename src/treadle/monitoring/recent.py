@@ -5,7 +5,7 @@ Training is far away in time, and seasons lie between; the last fortnight and th
 | what | compared with |
 |---|---|
 | jump of a number's mean | the blocks of the last fortnight |
-| a formula between units | all rows of the last fortnight together |
+| a formula between units | the blocks of the last fortnight |
 | rows of a block | those of the same weekday in the last four weeks |
 | season | PSI against the same weekday of the last four weeks, as evidence for what kind of change it is |
 """
@@ -60,24 +60,11 @@ def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch
 
 
 def unit(name: str, before: Sequence[Columns], now: Sketch, least: int) -> Change | None:
-    """The formula between units that makes the last fortnight look like now, if there is one."""
+    """The formula between units that, undone, makes now a day like those of the last fortnight, if there is one."""
     days = [s for block in before[-jump.BEFORE :] if isinstance(s := block.get(name), NumberSketch) and s.present >= least]
     if not isinstance(now, NumberSketch) or now.present < least or len(days) < jump.LEAST:
         return None
-    if not _moved(days, now):
-        return None
-    together = merged(days)
-    return units.score(together, now) if isinstance(together, NumberSketch) else None
-
-
-def _moved(days: Sequence[NumberSketch], now: NumberSketch) -> bool:
-    """Whether mean or spread differ so much that a formula may lie between: merging the days would cost a hundred times this look."""
-    rows = sum(d.present for d in days)
-    mean = sum(d.mean * d.present for d in days) / rows
-    spread = (sum(d.m2 + d.present * (d.mean - mean) ** 2 for d in days) / rows) ** 0.5
-    if not spread > 0 or not now.sd > 0:
-        return False
-    return abs(now.mean - mean) > 0.5 * spread or not 0.7 < now.sd / spread < 1.4
+    return units.restored(days, now)
 
 
 def seasonal(name: str, now: Sketch, recent: Recent, start: int, every: int) -> float | None:

@@ -38,8 +38,8 @@ def sudden(
             continue
         # Against what the feature was before the fault: blocks that were found broken or jumped are no measure.
         value = jumped(name, reference, recent.blocks, sketches[name], LEAST_BLOCK)
-        change = unit(name, recent.blocks, sketches[name], LEAST_BLOCK) if name not in thresholds.usually_units else None
-        if change is not None:
+        change = unit(name, recent.blocks, sketches[name], LEAST_BLOCK)
+        if change is not None and f"{name}: {change.name}" not in thresholds.usually_units:
             changes[name] = change
             now.add(f"unit:{name}")
         elif value is None:  # it cannot be said, so what was so is still taken to be so

@@ -80,7 +80,7 @@ class Thresholds:
         limits: data-quality metric to feature to limit.
         usually_constant: features that hold one value in whole blocks without being broken; None when it is not known.
         jump_levels: name to how far the mean of a block may lie from those of the fortnight before it. A name without one is not judged so.
-        usually_units: features in which drift-free blocks looked like a change of unit: they are not asked for one.
+        usually_units: 'feature: formula' of changes of unit that drift-free blocks looked like: they are not told.
     """
 
     quality: Chart | None = None
@@ -270,8 +270,9 @@ def _levels(spans: Sequence[Mapping[str, Sketch]], least: int, overlap: int, ref
 def _jumps(
     features: Sequence[Mapping[str, Sketch]], reference: Mapping[str, Sketch], rate: float
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The level of each number's jump over the blocks before it, and the features whose drift-free blocks look like changes of unit."""
-    levels, odd = {}, []
+    """The level of each number's jump over the blocks before it, and the changes of unit that drift-free blocks look like."""
+    levels: dict[str, float] = {}
+    odd: list[str] = []
     for name in reference:
         if name.startswith(PREDICTION):
             continue
@@ -280,8 +281,8 @@ def _jumps(
         if len(values) >= FEW:
             usual = level_threshold(np.array(values), rate, watched=WATCHED * 3 * len(reference))
             levels[name] = max(_LEAST_JUMP, 1.2 * max(values), usual)
-        if any(recent.unit(name, before, now, LEAST_BLOCK) for before, now in looked):
-            odd.append(name)
+        changes = [recent.unit(name, before, now, LEAST_BLOCK) for before, now in looked]
+        odd += dict.fromkeys(f"{name}: {change.name}" for change in changes if change is not None)
     return levels, tuple(odd)
 
 

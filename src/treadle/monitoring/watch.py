@@ -19,6 +19,7 @@ from treadle.core.records import Record
 from treadle.core.schema import Field
 from treadle.monitoring import sketches as sk
 from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches
+from treadle.monitoring.detectors import psi
 from treadle.monitoring.explain import Sums, explaining, sums_of
 from treadle.monitoring.findings import Finding
 from treadle.monitoring.judge import WatchState, judge_block
@@ -81,7 +82,7 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         findings = [_explained(f, records, watched.version, slices) for f in findings]
         body = {
             "model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns),
-            "slices": slices, "open": list(state.open),
+            "slices": slices, "open": list(state.open), **_levels(columns, watched.normal.sketches),
         }  # fmt: skip
         with ledger.transaction():
             ledger.put(BLOCK, f"{watched.model}-{start // 1_000_000}", body)
@@ -152,6 +153,15 @@ def _first_after(model: str, log: PredictionLog, start: int, due: int, every: in
     return max(start + every, due)
 
 
+def _levels(columns: Mapping[str, Sketch], reference: Mapping[str, Sketch]) -> dict[str, dict[str, float]]:
+    """What a block is told by beside its outcomes: the index of each column against training, and its share of missing values."""
+    shared = [name for name, sketch in columns.items() if name in reference and type(sketch) is type(reference[name]) and sketch.count]
+    return {
+        "psi": {name: round(psi.score(reference[name], columns[name]).value, 4) for name in shared},
+        "missing": {name: round(columns[name].missing / columns[name].count, 4) for name in shared},
+    }
+
+
 def _before(ledger: Ledger, model: str, start: int, every: int) -> list[Record]:
     """The blocks of the last four weeks, or the last seven where blocks are longer than half a week; old to new."""
     week = 7 * 86_400_000_000
@@ -179,7 +189,8 @@ def _explained(finding: Finding, records: Sequence[Record], version: int, slices
 
 def history(model: str, ledger: Ledger) -> list[Mapping[str, Any]]:
     """Every judged block of a model, oldest first, without its sketches."""
-    kept = ({k: v for k, v in b.body.items() if k not in ("sketches", "slices", "open")} for b in ledger.find(BLOCK, {"model": model}))
+    left_out = ("sketches", "slices", "open", "psi", "missing")
+    kept = ({k: v for k, v in b.body.items() if k not in left_out} for b in ledger.find(BLOCK, {"model": model}))
     return sorted(kept, key=lambda b: b["start"])
 
 

@@ -10,12 +10,17 @@ The best formula is named when the distributions lie apart as they are (KS above
 it gives. After Breck et al. (2019), "Data Validation for Machine Learning", who name it among the commonest silent
 faults; the table of formulas is that of the SI brochure and everyday units.
 
+Where the blocks before are known, a second look allows for days that differ (`restored`): put back through the formula, a block's mean and spread
+are those of a usual day, and as it came its mean is not.
+
 Unit of independence: the block: a feed changes its unit for all rows at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 
@@ -81,3 +86,31 @@ def score(reference: NumberSketch, now: NumberSketch) -> Change | None:
     if best.fit > FITS or not 0.6 < now.sd / (abs(best.factor) * reference.sd) < 1.67:
         return None
     return best
+
+
+STRANGE, USUAL = 6.0, 2.0  # spreads of the blocks' means: as it came, and put back
+STRANGE_MOVED = 3.0  # where the formula also moves the zero, which chance imitates less
+_STEADY = 0.35  # how far means of days may differ, as a part of their median, where a mere factor is to be seen
+_SHAPE = 0.5  # of the logarithm of the ratio of standard deviations
+
+
+def restored(before: Sequence[NumberSketch], now: NumberSketch) -> Change | None:
+    """The formula that, undone, makes a strange block a usual one; None when it is usual as it is, or no formula does."""
+    means = np.array([b.mean for b in before if b.present])
+    spreads = np.array([b.sd for b in before if b.sd > 0])
+    if len(means) < 7 or len(spreads) < 7 or not now.sd > 0:
+        return None
+    middle, usual = float(np.median(means)), float(np.median(spreads))
+    apart = max(1.4826 * float(np.median(np.abs(means - middle))), 0.1 * usual)
+    strange, shape = abs(now.mean - middle) / apart, abs(log(now.sd / usual))
+    found = []
+    for name, factor, offset in FORMULAS:
+        if strange < (STRANGE_MOVED if offset else STRANGE):
+            continue
+        if not offset and apart > _STEADY * abs(middle):
+            continue  # days that differ by factors anyhow, such as rain
+        z = abs((now.mean - offset) / factor - middle) / apart
+        odd = abs(log(now.sd / abs(factor) / usual))
+        if z < min(USUAL, strange / (2 if offset else 3)) and odd < _SHAPE and odd <= shape + 0.1:
+            found.append(Change(name, factor, offset, z + odd))
+    return min(found, key=lambda c: c.fit, default=None)
