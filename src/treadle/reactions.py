@@ -5,6 +5,7 @@
     new rows, or no retraining for too long           ->  one retraining, with the data or the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow, if its change is within what was agreed; else a question
     a new champion worse than the one before          ->  the one before comes back
+    outcomes that became known                        ->  learned by the online recalibration, if the project has one
     outcomes that came late or were corrected         ->  their window is restated
     enough evidence in shadow, in canary              ->  canary, champion, or out
     an alarm whose cause was answered                 ->  resolved
@@ -20,7 +21,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from treadle import feature_checks, retraining, rolled_back, settled
+from treadle import feature_checks, learning, retraining, rolled_back, settled
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
@@ -56,6 +57,9 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     rollout(ws, model, say)
     rolled_back.look(ws, model, say)
     react(ws, model, say)
+    learned = learning.learn(ws, model)
+    if learned is not None and learned["status"] != "learning":
+        say(f"recalibration of version {learned['version']}: {learned['status']}, by {learned['better_by']:+.4f} on {learned['outcomes']:,} outcomes")
     for window in settled.settle(ws, model):
         if window["restated"]:
             say(f"truth: the window from {window['from'][:10]} of version {window['version']} is restated: {window['matured']:,} outcomes")
