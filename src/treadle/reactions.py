@@ -4,6 +4,7 @@
     open alarms of kinds the project retrains on      ->  one retraining for all of them, with the oldest as its cause
     new rows, or no retraining for too long           ->  one retraining, with the data or the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow, if its change is within what was agreed; else a question
+    outcomes that became known                        ->  learned by the online recalibration, if the project has one
     outcomes that came late or were corrected         ->  their window is restated
     enough evidence in shadow, in canary, on trial    ->  canary, champion, or out and back (see `rollout`)
     an alarm whose cause was answered                 ->  resolved
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from treadle import feature_checks, retraining, settled
+from treadle import feature_checks, learning, retraining, settled
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
@@ -50,6 +51,9 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     feature_checks.look(ws, model, say)
     rollout(ws, model, say)
     react(ws, model, say)
+    learned = learning.learn(ws, model)
+    if learned is not None and learned["status"] != "learning":
+        say(f"recalibration of version {learned['version']}: {learned['status']}, by {learned['better_by']:+.4f} on {learned['outcomes']:,} outcomes")
     for window in settled.settle(ws, model):
         if window["restated"]:
             say(f"truth: the window from {window['from'][:10]} of version {window['version']} is restated: {window['matured']:,} outcomes")

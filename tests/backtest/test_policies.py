@@ -110,3 +110,18 @@ def test_a_fault_that_is_none_is_said(text: str) -> None:
 def test_a_policy_that_cannot_be_is_refused_where_it_is_declared(given: dict, says: str) -> None:
     with pytest.raises(ProjectError, match=says):
         on_evidence(**given)
+
+
+def test_an_interval_from_sums_by_day_is_that_of_the_rows() -> None:
+    import numpy as np
+
+    from treadle.backtest.compared import _area_drawn, _mean_drawn
+    from treadle.training.losses import auc_each
+
+    rng = np.random.default_rng(0)
+    n, days = 20_000, 40
+    truth, day = rng.integers(0, 2, n), rng.integers(0, days, n)
+    score = rng.normal(truth * 0.8, 1)
+    draws = rng.multinomial(days, np.full(days, 1 / days), size=30).astype(float)
+    assert np.abs(_area_drawn(truth, score, day, draws) - auc_each(truth, score, draws[:, day])).max() < 1e-4
+    assert np.allclose(_mean_drawn(score, day, draws), (draws[:, day] @ score) / draws[:, day].sum(axis=1))

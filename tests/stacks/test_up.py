@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,15 +21,6 @@ def test_the_unit_runs_up_with_its_roles_and_lets_it_stop_its_parts() -> None:
     assert unit["Service"]["ExecStart"] == '"/opt/v/bin/python" -m treadle.cli.main -C "/srv/orders" up --role watch --role scheduler --every 60'
     assert unit["Service"]["KillMode"] == "mixed"
     assert unit["Service"]["Restart"] == "on-failure"
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
-def test_systemd_itself_takes_the_unit(tmp_path: Path) -> None:
-    python = shutil.which("python3") or "/usr/bin/python3"
-    file = tmp_path / "treadle-orders.service"
-    file.write_text(compile_unit("orders", str(tmp_path), python=python, user="root"))
-    done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
-    assert "treadle-orders.service" not in done.stderr, done.stderr
 
 
 def test_the_container_file_runs_up_as_nobody_special() -> None:

@@ -10,18 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from treadle import retraining, rolled_back
+from treadle import retraining
 from treadle.assemble import Workspace, open_workspace
-from treadle.core.canonical import canonical
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.errors import Conflict, NotFound
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
-from treadle.ports.predictions import Outcome, Prediction
-from treadle.reactions import HOLD, react, step
+from treadle.reactions import HOLD, react
 from treadle.registry import promote, versions
 from treadle.testing.command import treadle
-from treadle.turn import load_version, turn
+from treadle.turn import turn
 
 pytestmark = pytest.mark.story
 
@@ -209,33 +207,3 @@ def test_a_retraining_that_cannot_be_done_is_said_once_and_not_tried_at_every_lo
         react(ws, ws.model(), lambda line: None)
     assert [r["status"] for r in ws.ledger.find(retraining.KIND)] == ["failed"]
     assert "could not be done" in ws.ledger.get("alarm", id)["resolution"]  # type: ignore[index]
-
-
-def test_a_new_champion_that_is_worse_goes_back_on_the_same_requests(tmp_path: Path) -> None:
-    ws = folder_with(tmp_path, "on=(), roll_back='7d'")
-    turn(ws, ws.model(), cause={"kind": "person", "id": "", "text": "test"}, as_of=parse_time("2024-02-19"))
-    promote.challenge("returns", 2, ws.ledger, ws.clock)
-    promote.promote("returns", {}, ws.ledger, ws.clock)
-    old, new = (load_version(ws, versions.get("returns", n, ws.ledger)) for n in (1, 2))
-    rng = np.random.default_rng(0)
-    begin = int(parse_time(NOW).timestamp() * 1e6)
-    entries, outcomes = [], []
-    for i in range(1500):  # the world is again as the old version knew it
-        features = [[float(rng.gamma(2.0, 30.0)), "north"]]
-        truth = bool(rng.random() < old.outputs(features)[0][1])
-        moment = begin + i * 300_000_000
-        said = tuple(float(x) for x in new.outputs(features)[0])
-        entries.append(Prediction(f"p{i}", "returns", moment, moment, 2, "champion", said, 0, (), b"{}", canonical(features[0]), 5))
-        outcomes.append(Outcome(f"p{i}", truth, moment + 1))
-    ws.predictions.write(entries, outcomes)
-    told: list[str] = []
-    for day in (20, 21, 22, 23, 24, 25, 26):
-        ws.clock = ReplayClock(parse_time(f"2024-02-{day}"))
-        step(ws, ws.model(), told.append)
-    deployed = promote.deployment("returns", ws.ledger)
-    assert deployed is not None
-    assert deployed["champion"] == 1, told
-    assert any("version 1 comes back" in line for line in told)
-    kinds = [e.kind for e in ws.ledger.events_since(0, limit=10_000)]
-    assert kinds.count("deployment.rolled_back") == 1
-    assert not rolled_back.look(ws, ws.model(), told.append)  # and it is not rolled forward again

@@ -22,6 +22,7 @@ from treadle.core.errors import Conflict, Unavailable, UsageError
 from treadle.deploy import deploy, running_endpoint, stop
 from treadle.pipelines.lease import alive
 from treadle.testing.command import treadle
+from treadle.testing.servers import postgres_url, schema_of
 from treadle.turn import turn
 from treadle.up import PART, Supervisor, standing
 
@@ -128,6 +129,27 @@ def test_a_supervisor_that_is_killed_leaves_its_parts_to_the_next_one(tiny: Work
     pids.append(part(tiny)["pid"])
     again.kill()
     again.wait()
+
+
+def test_roles_of_two_machines_share_one_postgresql(tiny: Workspace, pids: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREADLE_LEDGER", postgres_url(schema=schema_of(tiny.folder)))
+    one, other = open_workspace(tiny.folder), open_workspace(tiny.folder)
+    stopping = threading.Event()
+    keepers = [Supervisor(one, ["watch"], commands={"watch:x": SLEEP}), Supervisor(other, ["scheduler"], commands={"scheduler": SLEEP})]
+    threads = [threading.Thread(target=keeper.run, args=(stopping, 0.02)) for keeper in keepers]
+    try:
+        for thread in threads:
+            thread.start()
+        until(lambda: {p["part"] for p in standing(one) if p["state"] == "runs"} == {"watch:x", "scheduler"})
+        pids += [p["pid"] for p in standing(one)]
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+    assert {p["state"] for p in standing(other)} == {"left"}
+    assert not any(alive(pid) for pid in pids)
+    for ws in (one, other):
+        ws.ledger.close()
 
 
 def test_roles_are_known_ones(tiny: Workspace) -> None:

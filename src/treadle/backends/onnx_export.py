@@ -98,14 +98,15 @@ def _write_model(graph: Graph, model: Any, info: dict[str, Any]) -> dict[str, in
 
         write_network(graph, model)
         return {}
-    if library not in LIBRARIES:  # somebody's own class may bear a known name
+    ours = type(model).__module__ == "treadle.training.online"  # linear models, however they came by their weights
+    if library not in LIBRARIES and not ours:  # somebody's own class may bear a known name
         raise CannotConvert(f"{kind} of {library} is not converted to ONNX: only {', '.join(LIBRARIES)} are known.", hint="Package it as 'skops'.")
     family = kind.removesuffix("Classifier").removesuffix("Regressor")
     if kind in tree_tables.DUMMY:
         _write_constant(graph, model)
-    elif kind == "LogisticRegression":
+    elif kind in ("LogisticRegression", "OnlineLogisticRegression"):
         _write_linear(graph, model.coef_, model.intercept_, "sigmoid" if len(model.classes_) == 2 else "softmax")
-    elif kind in ("Ridge", "LinearRegression"):
+    elif kind in ("Ridge", "LinearRegression", "OnlineRidge"):
         _write_linear(graph, np.reshape(model.coef_, (1, -1)), np.reshape(model.intercept_, -1), "identity")
     elif family in TREES:
         _refuse_unfilled(model, info["encoder"])

@@ -91,7 +91,7 @@ def history_of(
     """
     if not model.rows.event_time:
         raise UsageError(f"Data set {model.rows.name!r} declares no event_time, so there is no order to live through.", where=model.rows.place)
-    if model.kind is not None and model.kind.name in ("ranking", "anomaly"):
+    if model.kind is not None:
         raise UsageError(f"A backtest of a {model.kind.name} task is not offered.", where=model.place, hint="Backtest classes or numbers.")
     watch = ws.watch_of(model)
     if watch is None:

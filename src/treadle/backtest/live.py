@@ -22,12 +22,13 @@ from treadle.backtest.watching import Watching
 from treadle.core.canonical import plain
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
-from treadle.core.errors import DataError
+from treadle.core.errors import DataError, UsageError
 from treadle.features.rows import KEY
 from treadle.governance import gates, reaction
 from treadle.serving.traffic import Pair, decide
 from treadle.training.evaluate import block_weights, compare
 from treadle.training.losses import row_loss
+from treadle.training.recalibration import prequential
 
 ASKED = (
     "enough_rows", "signal", "beats_baseline", "beats_champion", "no_worse_than_champion", "certain", "calibrated", "every_slice",
@@ -226,7 +227,14 @@ def live(
     ws: Workspace, model: Model, history: History, policy: Policy, first: Version, tell: Callable[[str], None] = lambda line: None
 ) -> Lived:  # fmt: skip
     """Live through the history from its beginning, with `first` answering."""
-    return _Loop(ws, model, history, policy, first, tell).run()
+    lived = _Loop(ws, model, history, policy, first, tell).run()
+    if policy.recalibrated:
+        if history.target.judged_as != "binary":
+            raise UsageError("Only answers of a binary task can be recalibrated.", where=model.place, hint="Leave +recalibrated out.")
+        rows = history.between(history.begin, history.end)
+        said = prequential(lived.heard.astype(np.float64), lived.answered, history.truth[rows], history.moments[rows], history.known[rows])[0]
+        lived.heard = said.astype(np.float32)
+    return lived
 
 
 def _shares(keys: list[str]) -> np.ndarray:

@@ -13,7 +13,7 @@ from treadle.core.errors import ProjectError, UsageError
 
 USUAL = ("never", "every:30d", "drift", "quality", "new:20%", "combined")
 WITHOUT_END = Rate(1_000_000, timedelta(days=1))
-_HINT = "Use never, every:30d, drift, quality, new:20%, new:5000, combined, or project for what the project declares."
+_HINT = "Use never, every:30d, drift, quality, new:20%, new:5000, combined, or project for what the project declares; +recalibrated after any."
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ class Policy:
     name: str
     says: str
     retrain: Retrain | None
+    recalibrated: bool = False
 
     def said(self) -> list[object]:
         """As JSON values, for a digest."""
-        return [self.name, plain(self.retrain) if self.retrain else None]
+        return [self.name, plain(self.retrain) if self.retrain else None, *([True] if self.recalibrated else [])]
 
 
 def policies(names: Sequence[str], watch: Watch, *, at_most: Rate | None = None) -> list[Policy]:
@@ -41,7 +42,15 @@ def policies(names: Sequence[str], watch: Watch, *, at_most: Rate | None = None)
         raise UsageError(f"A policy is named twice: {', '.join(chosen)}.")
     own = replace(watch.retrain, ask="never") if watch.retrain else Retrain(Rate(1, timedelta(days=30)), ask="never")  # nobody can be asked
     budget = at_most or own.at_most
-    return [_policy(name, own, budget, watch) for name in chosen]
+    return [_named(name, own, budget, watch) for name in chosen]
+
+
+def _named(name: str, own: Retrain, budget: Rate, watch: Watch) -> Policy:
+    plain_name, _, more = name.partition("+")
+    if more not in ("", "recalibrated"):
+        raise UsageError(f"{more!r} is nothing a policy can have beside it.", hint="For example every:30d+recalibrated.")
+    found = _policy(plain_name, own, budget, watch)
+    return found if not more else replace(found, name=name, says=f"{found.says}; answers recalibrated online", recalibrated=True)
 
 
 def _policy(name: str, own: Retrain, budget: Rate, watch: Watch) -> Policy:

@@ -16,7 +16,7 @@ from treadle.core.clock import parse_time
 @click.option("--from", "start", metavar="TIME", help="The first moment; after the first quarter of the rows if not given.")
 @click.option("--to", "end", metavar="TIME", help="Stop before this moment; after the last row if not given.")
 @click.option("--policy", "names", multiple=True, metavar="NAME",
-              help="never, every:30d, drift, quality, new:20%, combined or project; may be given several times. Six of them if none is.")  # fmt: skip
+              help="never, every:30d, drift, quality, new:20%, combined or project, each also with +recalibrated; six if not given.")  # fmt: skip
 @click.option("--at-most", metavar="RATE", help="The budget of policies by evidence, for example '1 per 30d'; that of the project if not given.")
 @click.option("--fault", "faults", multiple=True, metavar="FAULT", help="Break a feature, to see who notices: missing:temp@2013-06-01+7d.")
 @click.option("--cpu-price", type=click.FloatRange(min=0), default=0.0, help="What an hour of CPU time costs.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from treadle.report.charts import LEAST_MONTH
 from treadle.report.page import template, write
 from treadle.report.show import METRICS, count, number, signed
 
@@ -52,8 +53,8 @@ def tiles(told: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def charts(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Quality by month, a line a policy; and when each policy's best version took over."""
-    months = sorted({m["month"] for p in told["policies"] for m in p["months"]})
+    """Quality and loss by month, a line a policy; months of few rows are in the table only."""
+    months = sorted({m["month"] for p in told["policies"] for m in p["months"] if m["rows"] >= LEAST_MONTH})
     if len(months) < 2:
         return {}
     found = {}

@@ -70,6 +70,10 @@ FAMILIES = {
     ),
     "neighbours": Family("neighbours", True, {"n_neighbors": 20}, {"n_neighbors": [5, 10, 20, 35, 50]}),
     "distance": Family("distance", True, {"shrinkage": 0.1}, {"shrinkage": [0.01, 0.1, 0.3, 0.6]}),
+    "online": Family(
+        "online", True, {"rate": 0.01, "l2": 0.0, "intercept_rate": 0.01},
+        {"rate": (0.0005, 0.05, "log"), "l2": [0.0, 1e-5, 1e-4], "intercept_rate": (0.001, 0.1, "log")},
+    ),
 }  # fmt: skip
 DETECTORS = ("isolation", "neighbours", "distance")
 
@@ -152,6 +156,8 @@ def _there(package: str) -> bool:
 def _needs(family: str, where: str) -> None:
     if family == "xgboost" and not _there("xgboost"):
         raise ProjectError("The family 'xgboost' needs the package xgboost-cpu.", where=where, hint="Install it: pip install 'treadle[xgboost]'")
+    if family == "online" and not _there("river"):
+        raise ProjectError("The family 'online' needs the package river.", where=where, hint="Install it: pip install 'treadle[online]'")
 
 
 def pipeline(
@@ -213,6 +219,10 @@ def _estimator(family: str, params: dict[str, Any], task: Task, seed: int, threa
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(max_iter=500, random_state=seed, **params)
+    if family == "online":
+        from treadle.training.online import OnlineLogisticRegression, OnlineRidge
+
+        return (OnlineRidge if regression else OnlineLogisticRegression)(random_state=seed, **params)
     if family == "ridge":
         from sklearn.linear_model import Ridge
 

@@ -74,7 +74,7 @@ def _agreement(table: np.ndarray) -> float:
 
 def linear_terms(model: Any, matrix: np.ndarray) -> dict[str, np.ndarray] | None:
     """The terms of a linear model; None for any other."""
-    if type(model).__name__ not in ("LogisticRegression", "Ridge", "LinearRegression", "Lasso", "ElasticNet"):
+    if type(model).__name__.removeprefix("Online") not in ("LogisticRegression", "Ridge", "LinearRegression", "Lasso", "ElasticNet"):
         return None
     weight = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     mean = matrix.astype(np.float64).mean(axis=0)

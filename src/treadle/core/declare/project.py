@@ -18,6 +18,7 @@ from treadle.core.declare.data import Contract, Dataset, View, names, optional_s
 from treadle.core.declare.datasheet import Datasheet
 from treadle.core.declare.features import Derived, Within
 from treadle.core.declare.gates import Gate
+from treadle.core.declare.online import Recalibrate
 from treadle.core.declare.place import here, length
 from treadle.core.declare.policy import check_policy
 from treadle.core.declare.source import Source
@@ -58,6 +59,7 @@ class Project:
         self.watches: dict[str, ops.Watch] = {}
         self.truths: dict[str, Truth] = {}
         self.logs: dict[str, lg.Log] = {}
+        self.recalibrations: dict[str, Recalibrate] = {}
         self.schedules: dict[str, sched.Schedule] = {}
         self.pipelines: dict[str, p.Pipeline] = {}
 
@@ -345,6 +347,18 @@ class Project:
         limits = {source: ops.share(part) for source, part in (per_source or {}).items()}
         declared = Truth(model, length(window), length(restate_for), limits, ops.share(review), place)
         return _add(self.truths, model.name, declared, "truth of model", place)
+
+    def recalibrate(
+        self, model: m.Model, *, rate_a: float = 0.0005, rate_b: float = 0.01, pull: float = 0.002, horizon: str | timedelta = "2d",
+        least_outcomes: int = 1_000,
+    ) -> Recalibrate:  # fmt: skip
+        """Let two weights over a binary model's answers learn from outcomes as they become known. See `Recalibrate`."""
+        place = here()
+        self._own(model, place)
+        if not (0 <= rate_a < 1 and 0 < rate_b < 1 and 0 <= pull < 1) or least_outcomes < 1:
+            raise ProjectError("The rates and the pull of a recalibration are numbers from 0 on and below 1.", where=place)
+        declared = Recalibrate(model, float(rate_a), float(rate_b), float(pull), length(horizon), int(least_outcomes), place)
+        return _add(self.recalibrations, model.name, declared, "recalibration of model", place)
 
     def pipeline(self, function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = "") -> Any:
         """Declare a pipeline: `@project.pipeline` above a function that calls steps. Its parameters are those of a run, with their defaults."""
