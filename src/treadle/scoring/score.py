@@ -33,7 +33,7 @@ from treadle.ports.executor import Task, WorkerLost
 from treadle.registry import conditions, packages, promote, versions
 from treadle.scoring.inputs import Input, find_input
 from treadle.scoring.outputs import check_output, deliver
-from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part
+from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part, writing
 
 KIND = "scoring"
 _LOST = 3  # times a part is done again whose worker died
@@ -91,7 +91,8 @@ def score(ws: Workspace, model: Model, asked: Asked, tell: Tell = lambda line: N
         record = unfinished or _begin(ws, version, given, taken, {**body, "key": key})
         if unfinished is not None:
             tell(f"goes on with {record.id}, begun {record['begun'][:19]}")
-        job, parts = _prepared(ws, record, version, (folder, manifest), given, histories, asked, sent, home)
+        with writing(home, "What the parts share"):
+            job, parts = _prepared(ws, record, version, (folder, manifest), given, histories, asked, sent, home)
         return _finish(ws, record, job, parts, _all_parts(ws, job, parts, asked.parallel, tell), asked, tell)
 
 
@@ -281,7 +282,8 @@ def _finish(
         raise DataError(f"None of the {rows:,} rows fits the model: {example}.", where=record["data"], hint="See: treadle models, and its signature.")
     about = {"scoring": record.id, "model": record["model"], "version": record["version"], "data": record["data"], "rows": rows, "refused": refused}
     places = [place_of(job, part) for part in parts]
-    output = deliver(ws, asked.to, table_of(record["model"]), places, about)
+    with writing(Path(asked.to).parent if asked.to else Path(job.folder), "The output"):
+        output = deliver(ws, asked.to, table_of(record["model"]), places, about)
     record = _note(ws, record, status="done", rows=rows, refused=refused, output=output, ended=iso(ws.clock.now()))
     shutil.rmtree(job.folder, ignore_errors=True)
     tell(f"{rows:,} rows answered" if not refused else f"{rows:,} rows, of which {refused:,} are refused: column 'refused' says why")
