@@ -189,6 +189,12 @@ def test_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine.parquet").read_bytes() == b"mine"
 
 
+def test_a_view_that_was_declared_anew_since_is_not_joined_to_an_old_version(folder: Path) -> None:
+    project = folder / "project.py"
+    project.write_text(project.read_text().replace('window="30d"', 'window="20d"'))
+    assert "is declared otherwise than late-return.v1 knows it" in treadle(folder, "score", "--data", "rentals", expect=3).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -70,7 +71,7 @@ def score(ws: Workspace, model: Model, asked: Asked, tell: Tell = lambda line: N
     given = find_input(ws, asked.data, lambda dataset: _taken(ws, dataset))
     folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
     sent = _sent(given, manifest, asked, ws) if asked.as_sent else ()
-    views = _views(model, manifest, sent)
+    views = _views(model, version, manifest, sent)
     tell(f"{version.id} scores {given.said}")
     histories, taken = view_values(ws, views, f"score {given.said}")
     body = {
@@ -135,7 +136,7 @@ def _scratch(ws: Workspace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _views(model: Model, manifest: Mapping[str, Any], sent: Sequence[str]) -> list[View]:
+def _views(model: Model, version: Record, manifest: Mapping[str, Any], sent: Sequence[str]) -> list[View]:
     """The version's views that must be looked up, as the project declares them now."""
     needed = {f["view"] for f in manifest["signature"]["features"] if f.get("source") == "view" and f["name"] not in sent}
     declared = {view.name: view for view in model.views}
@@ -145,6 +146,9 @@ def _views(model: Model, manifest: Mapping[str, Any], sent: Sequence[str]) -> li
         lost = set(manifest["views"][name]["features"]) - set(declared[name].feature_names())
         if lost:
             raise DataError(f"View {name!r} has no feature {sorted(lost)[0]!r} any more.", hint="Score with a newer version.")
+        known = (version.get("features") or {}).get(name)
+        if known is not None and known != work.view_digest(declared[name]):
+            raise DataError(f"View {name!r} is declared otherwise than {version.id} knows it.", hint="Train a version with it: treadle run")
     return [view for view in model.views if view.name in needed]
 
 
