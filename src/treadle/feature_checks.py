@@ -116,6 +116,10 @@ def look(ws: Workspace, model: Model, tell: Callable[[str], None] = lambda line:
     if not predictions:
         return None
     version = versions.get(model.name, number, ws.ledger)
+    log = ws.project.logs.get(model.name)
+    if log is not None and log.inputs != "full":  # of a request that is not kept whole nothing can be computed again
+        reason = f"the log of model {model.name!r} does not keep requests as they came (inputs={log.inputs!r})"
+        return _note(ws, model, number, (start, end, now), {"rows": 0, "skewed": 0, "examples": [], "not_compared": reason}, state)
     if version["features"] != {v.name: work.view_digest(v) for v in model.views}:
         reason = f"the views of model {model.name!r} are declared otherwise than version {number} knows them"
         return _note(ws, model, number, (start, end, now), {"rows": 0, "skewed": 0, "examples": [], "not_compared": reason}, state)

@@ -29,6 +29,7 @@ from treadle.features import history as histories
 from treadle.features import online
 from treadle.governance import erasure
 from treadle.ports.online import Key
+from treadle.serving.logged import hashed_value
 
 EVENT = "person.exported"
 _EVER = 1 << 62
@@ -107,7 +108,8 @@ def _written(ws: Workspace, subject: str, folder: Path) -> dict[str, Any]:
     for name, frame in _features(ws, columns, subject):
         add(name, "feature values over time" if name.endswith("offline") else "feature values that are ready for the next prediction", frame)
     named = sorted({c for names in columns.values() for c in names})
-    add("predictions", "answered predictions whose request names the person", _predictions(ws, named, subject))
+    hashed = hashed_value(suppressed.read_key(ws.settings.home), subject)
+    add("predictions", "answered predictions whose request names the person", _predictions(ws, named, subject, hashed))
     models = [{k: m[k] for k in ("id", "rows", "status", "answers")} for m in erasure.trained(held, ws.ledger)]
     return {
         "format": "treadle person export 1", "subject": subject, "project": ws.project.name, "owner": ws.project.owner, "purpose": ws.project.goal,
@@ -190,15 +192,16 @@ def _features(ws: Workspace, columns: Mapping[str, tuple[str, ...]], subject: st
             yield f"features/{view.name}-online", pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _predictions(ws: Workspace, named: list[str], subject: str) -> pl.DataFrame:
+def _predictions(ws: Workspace, named: list[str], subject: str, hashed: str) -> pl.DataFrame:
     found = []
     for model in ws.project.models:
         for batch in ws.predictions.between(model, -_EVER, _EVER):
             for said, outcome in batch:
-                if subject.encode() not in said.inputs and json.dumps(subject)[1:-1].encode() not in said.inputs:
+                if not any(text.encode() in said.inputs for text in (subject, json.dumps(subject)[1:-1], hashed)):
                     continue
                 inputs = json.loads(said.inputs)
-                if any(spelt(pl.Series([inputs[c]], strict=False))[0] == subject for c in named if inputs.get(c) is not None):
+                names = any(spelt(pl.Series([inputs[c]], strict=False))[0] == subject for c in named if inputs.get(c) is not None)
+                if names or hashed in inputs.values():
                     found.append({
                         "prediction": said.id, "model": said.model, "version": said.version, "moment": moment_text(said.moment),
                         "answered": moment_text(said.answered), "output": json.dumps(list(said.output)),

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from treadle.backends.sqlite_predictions import SqlitePredictions
+from treadle.backends.catalog import open_backend
+from treadle.testing import servers
 from treadle.testing.predictions_contract import read
 
 WRITER = """
 import sys
-from treadle.backends.sqlite_predictions import SqlitePredictions
+from treadle.backends.catalog import open_backend
 from treadle.ports.predictions import Outcome, Prediction
 
-path, life, durable = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
-log = SqlitePredictions(path)
+url, life, durable = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
+log = open_backend("predictions", url)
 call = 0
 while True:
     ids = [f"{life}-{call}-{i}" for i in range(7)]
@@ -32,11 +33,12 @@ while True:
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_every_acknowledged_prediction_and_outcome_outlives_kill_9(tmp_path: Path, durable: bool) -> None:
-    path = tmp_path / "p.db"
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_every_acknowledged_prediction_and_outcome_outlives_kill_9(tmp_path: Path, kind: str, durable: bool) -> None:
+    url = f"sqlite://{tmp_path}/p.db" if kind == "sqlite" else servers.postgres_url(schema=servers.schema_of(tmp_path))
     acknowledged: set[str] = set()
     for life in range(3):
-        child = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(life), str(durable)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([sys.executable, "-c", WRITER, url, str(life), str(durable)], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         lines = [child.stdout.readline() for _ in range(5)]
         time.sleep(random.uniform(0.01, 0.15))
@@ -44,7 +46,7 @@ def test_every_acknowledged_prediction_and_outcome_outlives_kill_9(tmp_path: Pat
         lines += child.communicate()[0].splitlines()
         acknowledged |= {f"{life}-{int(line)}-{i}" for line in lines for i in range(7)}
 
-        found = {p.id: outcome for p, outcome in read(SqlitePredictions(path))}
+        found = {p.id: outcome for p, outcome in read(open_backend("predictions", url))}
         assert acknowledged <= found.keys()
         assert all(outcome is not None for outcome in found.values())
         assert len(found) % 7 == 0

@@ -189,6 +189,12 @@ def test_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine.parquet").read_bytes() == b"mine"
 
 
+def test_a_view_that_was_declared_anew_since_is_not_joined_to_an_old_version(folder: Path) -> None:
+    project = folder / "project.py"
+    project.write_text(project.read_text().replace('window="30d"', 'window="20d"'))
+    assert "is declared otherwise than late-return.v1 knows it" in treadle(folder, "score", "--data", "rentals", expect=3).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -230,3 +236,30 @@ def test_objects_are_read_and_answers_are_put_beside_them(folder: Path, tmp_path
     assert record["output"]["parts"] == 2
     client.download_file(bucket, names[2], str(tmp_path / "part.parquet"))
     assert pl.read_parquet(tmp_path / "part.parquet").height == 10
+
+
+@pytest.mark.root
+def test_a_full_disk_keeps_what_is_finished_and_room_lets_the_same_command_go_on(folder: Path, many: Path, tmp_path: Path) -> None:
+    place = folder / ".treadle" / "scores"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)], check=True)
+    try:
+        options = ["--data", str(many), "--part-rows", "1000", "--keep", "*", "--to", str(tmp_path / "out")]
+        done = treadle(folder, "score", *options, expect=7)
+        assert "cannot be written" in done.stderr or "No space left" in done.stderr
+        kept = len(list(parts(folder)))
+        assert 0 < kept < 12
+        assert not (tmp_path / "out").exists()
+        subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
+        assert f"{kept} of 12 parts are there already" in treadle(folder, "score", *options).stdout
+        assert pl.read_parquet(tmp_path / "out" / "*.parquet").height == 12_000
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_answers(folder: Path, many: Path, tmp_path: Path) -> None:
+    options = ["--data", str(many), "--part-rows", "2000", "--keep", "n"]
+    scored(folder, *options, "--to", str(tmp_path / "here.parquet"))
+    scored(folder, *options, "--to", str(tmp_path / "ray.parquet"), "--parallel", "2", env={"TREADLE_EXECUTOR": "ray:"})
+    assert pl.read_parquet(tmp_path / "here.parquet").equals(pl.read_parquet(tmp_path / "ray.parquet"))

@@ -15,6 +15,7 @@ from treadle.client import Endpoint
 from treadle.core.errors import ProjectError, StorageError
 from treadle.deploy import deploy, stop
 from treadle.erase import erase
+from treadle.hand_over import hand_over
 from treadle.ports.predictions import Prediction
 from treadle.serving.journal import Journal
 from treadle.serving.logged import Discreet, hashed_value
@@ -104,6 +105,8 @@ def test_a_log_of_hashes_names_nobody_and_a_person_is_erased_from_it_all_the_sam
     logged = ws.predictions.last("late-return", 2)
     assert [json.loads(p.inputs)["customer"][:5] for p in logged] == ["hash:", "hash:"]
     assert holding(folder / ".treadle", ["guest-777", "guest-778"]) == []
+    hand_over(ws, "guest-778", tmp_path / "export")
+    assert len((tmp_path / "export" / "predictions.jsonl").read_text().splitlines()) == 1
     done = erase(ws, "guest-777")
     assert done["counts"]["predictions"] == 1
     assert [p.id for p in ws.predictions.last("late-return", 9)] == [logged[0].id]

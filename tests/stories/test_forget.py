@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from treadle.assemble import open_workspace
+from treadle.backends.postgres_predictions import PostgresPredictions
 from treadle.core.clock import parse_time
 from treadle.ports.online import Key, Value
 from treadle.ports.predictions import Outcome, Prediction
@@ -236,9 +237,14 @@ def test_on_postgresql_and_s3_no_file_of_the_server_and_no_object_holds_the_pers
     name = schema_of(folder)
     env = {
         **s3_environment(s3()), "TREADLE_LEDGER": postgres_url(schema=name), "TREADLE_BLOBS": f"s3://treadle/{name}/blobs?cache={tmp_path}/cache/blobs",
-        "TREADLE_TABLES": f"delta+s3://treadle/{name}/tables?cache={tmp_path}/cache/tables",
+        "TREADLE_TABLES": f"delta+s3://treadle/{name}/tables?cache={tmp_path}/cache/tables", "TREADLE_PREDICTIONS": postgres_url(schema=name),
     }  # fmt: skip
     treadle(folder, "run", env=env)
+    log = PostgresPredictions(postgres_url(schema=name))
+    asked = [(f"p-{n}", json.dumps({"customer": who}).encode()) for n, who in enumerate([ADA.id, "cust-0100", ADA.id, "cust-0101"])]
+    predictions = [Prediction(id, "late-return", n // 2 * 86_400_000_000, n, 1, "champion", (0.5,), 0, (), said, b"[]", 9) for n, (id, said) in enumerate(asked)]
+    log.write(predictions, [Outcome(p.id, True, 1) for p in predictions])
+    assert "2 predictions moved" in treadle(folder, "predictions", "compact", "--older-than", f"{(time.time() / 86400) - 1.5:.0f}d", env=env).stdout
     # Something in the ledger: what a run was asked names her.
     (folder / "project.py").open("a").write(
         "\n\n@tr.step\ndef letter(who: str) -> str:\n    print('to', who)\n    raise ValueError(who)\n\n\n@project.pipeline\ndef letters(who: str = ''):\n    return letter(who)\n"
@@ -257,7 +263,9 @@ def test_on_postgresql_and_s3_no_file_of_the_server_and_no_object_holds_the_pers
     record = json.loads(treadle(folder, "erase", "--subject", ADA.id, "--yes", "--json", env=env).stdout)
     assert record["verification"]["undone"] == []
     assert record["verification"]["searched"]["objects"] > 10
+    assert record["counts"]["predictions"] == 2
     assert found() == []
+    assert log.count("late-return") == (2, 2)
     treadle(folder, "run", "late-return", env=env)
     assert not [line for line in found() if ADA.id in line]
 

@@ -110,6 +110,8 @@ def _staged(files: Files, one: Listed, kind: str, target: Path) -> Path:
                 pl.scan_ndjson(path, infer_schema_length=None).sink_parquet(unfinished, compression="lz4", row_group_size=100_000)
         os.replace(unfinished, target)
     except pl.exceptions.PolarsError as error:
+        if "os error" in str(error):  # the disk, not the file
+            raise
         hint = "Declare it as a data set, whose reader knows more spellings of files, or save it as Parquet."
         raise DataError(f"The file does not parse: {str(error).splitlines()[0]}", where=one.name, hint=hint) from None
     finally:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -126,7 +128,7 @@ def score_part(job: Job, part: Part) -> dict[str, Any]:
         kept.insert(0, pl.int_range(part.first, part.first + rows.height, eager=True).alias(ROW))
     out = pl.DataFrame([*kept, *made])
     unfinished = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with writing(place.parent, f"Part {part.number}"), cleared(unfinished):
         with unfinished.open("wb") as file:
             out.write_parquet(file, compression="lz4", metadata=dict(job.about))
             file.flush()
@@ -138,14 +140,30 @@ def score_part(job: Job, part: Part) -> dict[str, Any]:
         }  # fmt: skip
         os.replace(unfinished, place)
         _write(place.with_suffix(".json"), json.dumps(said).encode())
-    except OSError as error:
-        raise StorageError(
-            f"Part {part.number} cannot be written: {error.strerror or error}.", where=str(place.parent),
-            hint="Free some space; the same command goes on from what is finished.",
-        ) from None  # fmt: skip
-    finally:
-        unfinished.unlink(missing_ok=True)
     return said
+
+
+@contextmanager
+def writing(where: Path, what: str) -> Iterator[None]:
+    """A disk that is full or broken, in our words; what the system says comes through Polars in its own."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        found = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number is None:
+            raise
+        hint = "Free some space; the same command goes on from what is finished."
+        raise StorageError(f"{what} cannot be written: {os.strerror(number)}.", where=str(where), hint=hint) from None
+
+
+@contextmanager
+def cleared(path: Path) -> Iterator[None]:
+    """Nothing is left of a file that was not renamed into place."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def digest_of(path: Path) -> str:

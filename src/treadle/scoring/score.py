@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -33,7 +34,7 @@ from treadle.ports.executor import Task, WorkerLost
 from treadle.registry import conditions, packages, promote, versions
 from treadle.scoring.inputs import Input, find_input
 from treadle.scoring.outputs import check_output, deliver
-from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part
+from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part, writing
 
 KIND = "scoring"
 _LOST = 3  # times a part is done again whose worker died
@@ -70,7 +71,7 @@ def score(ws: Workspace, model: Model, asked: Asked, tell: Tell = lambda line: N
     given = find_input(ws, asked.data, lambda dataset: _taken(ws, dataset))
     folder, manifest = packages.open_package(version["package"], ws.blobs, ws.shelf)
     sent = _sent(given, manifest, asked, ws) if asked.as_sent else ()
-    views = _views(model, manifest, sent)
+    views = _views(model, version, manifest, sent)
     tell(f"{version.id} scores {given.said}")
     histories, taken = view_values(ws, views, f"score {given.said}")
     body = {
@@ -91,7 +92,8 @@ def score(ws: Workspace, model: Model, asked: Asked, tell: Tell = lambda line: N
         record = unfinished or _begin(ws, version, given, taken, {**body, "key": key})
         if unfinished is not None:
             tell(f"goes on with {record.id}, begun {record['begun'][:19]}")
-        job, parts = _prepared(ws, record, version, (folder, manifest), given, histories, asked, sent, home)
+        with writing(home, "What the parts share"):
+            job, parts = _prepared(ws, record, version, (folder, manifest), given, histories, asked, sent, home)
         return _finish(ws, record, job, parts, _all_parts(ws, job, parts, asked.parallel, tell), asked, tell)
 
 
@@ -134,7 +136,7 @@ def _scratch(ws: Workspace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _views(model: Model, manifest: Mapping[str, Any], sent: Sequence[str]) -> list[View]:
+def _views(model: Model, version: Record, manifest: Mapping[str, Any], sent: Sequence[str]) -> list[View]:
     """The version's views that must be looked up, as the project declares them now."""
     needed = {f["view"] for f in manifest["signature"]["features"] if f.get("source") == "view" and f["name"] not in sent}
     declared = {view.name: view for view in model.views}
@@ -144,6 +146,9 @@ def _views(model: Model, manifest: Mapping[str, Any], sent: Sequence[str]) -> li
         lost = set(manifest["views"][name]["features"]) - set(declared[name].feature_names())
         if lost:
             raise DataError(f"View {name!r} has no feature {sorted(lost)[0]!r} any more.", hint="Score with a newer version.")
+        known = (version.get("features") or {}).get(name)
+        if known is not None and known != work.view_digest(declared[name]):
+            raise DataError(f"View {name!r} is declared otherwise than {version.id} knows it.", hint="Train a version with it: treadle run")
     return [view for view in model.views if view.name in needed]
 
 
@@ -281,7 +286,8 @@ def _finish(
         raise DataError(f"None of the {rows:,} rows fits the model: {example}.", where=record["data"], hint="See: treadle models, and its signature.")
     about = {"scoring": record.id, "model": record["model"], "version": record["version"], "data": record["data"], "rows": rows, "refused": refused}
     places = [place_of(job, part) for part in parts]
-    output = deliver(ws, asked.to, table_of(record["model"]), places, about)
+    with writing(Path(asked.to).parent if asked.to else Path(job.folder), "The output"):
+        output = deliver(ws, asked.to, table_of(record["model"]), places, about)
     record = _note(ws, record, status="done", rows=rows, refused=refused, output=output, ended=iso(ws.clock.now()))
     shutil.rmtree(job.folder, ignore_errors=True)
     tell(f"{rows:,} rows answered" if not refused else f"{rows:,} rows, of which {refused:,} are refused: column 'refused' says why")
