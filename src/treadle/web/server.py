@@ -23,6 +23,7 @@ from treadle.registry import packages, promote, versions
 from treadle.serving.endpoint import Endpoint, Loaded, Traffic
 from treadle.serving.journal import Journal
 from treadle.settings import read_settings, scheme
+from treadle.web import seen
 from treadle.web.api.endpoint import LARGEST_BODY, Routes, ok, problem
 from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.leave import leave
@@ -49,6 +50,7 @@ class Server:
         self._watching = Watching(ws, model)
         self._keeper = Gatekeeper(ws, model)
         self._gate = self._keeper.gate
+        self._outside = seen.opened(ws.settings, model)
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
@@ -94,26 +96,31 @@ class Server:
         )  # fmt: skip
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        headers = scope.headers
+        begun = time.time_ns() if self._outside is not None else 0
+        taken, caller = b"", None
         try:
-            caller = self._gate.admit(scope.method, scope.path, headers.get("authorization"))
-        except TreadleError as error:  # said before the body is read
-            refusal = problem(error)
-            self._routes.metrics.refused(refusal[0])
-            protocol.response_bytes(*refusal)
-            return
-        key = self._endpoint.traffic.key
-        sticky = (headers.get(key[7:]) or "") if key.startswith("header:") else ""
-        length = headers.get("content-length")
-        if length is not None and (not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > LARGEST_BODY):
-            status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
+            caller = self._gate.admit(scope.method, scope.path, scope.headers.get("authorization"))
+        except TreadleError as error:  # said before a body of any size is read; a small one is, or the connection could not be used again
+            length = scope.headers.get("content-length") or ""
+            if length.isascii() and length.isdigit() and len(length) < 6:
+                await protocol()
+            status, sent, body = problem(error)
+            self._routes.metrics.refused(status)
         else:
-            content = await protocol() if scope.method == "POST" else b""
-            if len(content) > LARGEST_BODY:
+            headers, key = scope.headers, self._endpoint.traffic.key
+            sticky = (headers.get(key[7:]) or "") if key.startswith("header:") else ""
+            length = headers.get("content-length")
+            if length is not None and (not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > LARGEST_BODY):
                 status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
             else:
-                status, sent, body = await self._routes.answer(scope.method, scope.path, headers.get("content-type") or "", content, caller, sticky)
+                taken = await protocol() if scope.method == "POST" else b""
+                if len(taken) > LARGEST_BODY:
+                    status, sent, body = ok({"error": "too_large", "message": f"A body may have at most {LARGEST_BODY:,} bytes."}, 413)
+                else:
+                    status, sent, body = await self._routes.answer(scope.method, scope.path, headers.get("content-type") or "", taken, caller, sticky)
         protocol.response_bytes(status, sent, body)
+        if self._outside is not None:
+            self._outside.request(scope, status, begun, len(taken), len(body), caller.key.id if caller is not None else "")
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -136,6 +143,8 @@ class Server:
             poll.cancel()
             await asyncio.to_thread(self._journal.close)
             await asyncio.to_thread(self._keeper.flush)
+            if self._outside is not None:
+                await asyncio.to_thread(self._outside.close)
             self._say("stopped")
 
     async def _poll(self) -> None:
