@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -54,6 +55,9 @@ class Server:
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
+        record = promote.deployment(self._model, self._ws.ledger)
+        if record is not None and record.get("stopped"):  # at once, also while a version is being loaded
+            self._endpoint.traffic = replace(self._endpoint.traffic, stage="stopped")
         async with self._swap:
             record = promote.deployment(self._model, self._ws.ledger)
             if record is None or record.version == self._seen:
