@@ -26,7 +26,9 @@ STALE = "stale"  # online values of a view are older than they may be
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
 _FRESHNESS = "online_freshness"  # of materialise.py
 _REMEMBERED = 50
-SEVERITY = {"skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium"}
+SEVERITY = {
+    "rollback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium",
+}  # fmt: skip
 
 
 def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, clock: Clock) -> Record | None:

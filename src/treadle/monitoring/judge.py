@@ -28,7 +28,7 @@ from treadle.monitoring.detectors.cusum import CusumState, step
 from treadle.monitoring.sketches import Sketch
 from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_MATURED, LEAST_WINDOW, LIMITS, MOVED, Chart, Thresholds
 
-FindingKind = Literal["quality", "calibration", "input", "prediction", "data_quality", "skew"]
+FindingKind = Literal["quality", "calibration", "input", "prediction", "data_quality", "skew", "rollback"]
 
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
