@@ -35,7 +35,7 @@ $(CORE): $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,data,construction,mlflow,ray,postgres,redis,s3,sql,stream,online,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,monitor,console,data,construction,mlflow,ray,otel,postgres,redis,s3,sql,stream,online,dev]'
 	@touch $@
 
 test: $(DEV)

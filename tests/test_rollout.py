@@ -142,6 +142,8 @@ def test_what_was_rolled_back_settles_the_alarm_that_made_it_once(served: Served
         rollout(ws, ws.model(), told.append)
     assert told == ["rolled back to version 1: it fails"]
     assert ws.ledger.get("alarm", alarm.id)["status"] == "resolved"  # type: ignore[index]
+    said = ws.ledger.find("alarm", {"kind": "rollback"})
+    assert [(a["status"], a["told"], a["sentence"]) for a in said] == [("resolved", False, "Version 2 was rolled back to version 1: it fails.")]
 
 
 @pytest.mark.parametrize("serve", ['takeover="magic"', 'key="x-user"', 'key="field:nothing"', "takeover=tr.ab_test(effect=0)", 'rollback=tr.rollback_when(alarms=("moon",))'])

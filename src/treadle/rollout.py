@@ -23,9 +23,10 @@ from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.declare.rollout import ABTest, Rollback
 from treadle.core.errors import Refused
-from treadle.core.records import Record
+from treadle.core.records import Event, Record
 from treadle.deploy import ENDPOINT
 from treadle.monitoring import alarms
+from treadle.monitoring.judge import Finding
 from treadle.monitoring.watch import code_of, output_of
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import intervene, promote, versions
@@ -143,9 +144,23 @@ def note(ws: Workspace, model: Model, tell: Tell) -> None:
         if event.subject.id == model.name:
             if event.actor.startswith("treadle"):
                 tell(f"rolled back to version {event.body['to']}: {event.body['reason']}")
+                _alarm(ws, model, event)
             said = f"version {event.body['from']} was rolled back: {event.body['reason']}"
             retraining.settled(ws, model, int(event.body["from"]), "rolled back", said)
         ws.ledger.put("rollout_state", model.name, {"seen": event.seq})
+
+
+def _alarm(ws: Workspace, model: Model, event: Event) -> None:
+    """An alarm for what went by itself, so that people are told; nothing is left to do about it, so it is resolved."""
+    at, body = micros(parse_time(event.time)), event.body
+    evidence: dict[str, Any] = body.get("evidence", {})
+    found = Finding(
+        "rollback", str(evidence.get("limit", "worse")), float(evidence.get("evidence", 0.0)), float(evidence.get("needed", 0.0)), at, at, (),
+        f"Version {body['from']} was rolled back to version {body['to']}: {body['reason']}.",
+    )  # fmt: skip
+    alarm = alarms.raise_alarm(model.name, int(body["from"]), found, ws.ledger, ws.clock)
+    if alarm is not None:
+        alarms.resolve(alarm, f"version {body['to']} answers", ws.ledger, ws.clock)
 
 
 def _seen(ws: Workspace, model: Model) -> int:

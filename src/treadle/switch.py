@@ -22,7 +22,8 @@ from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.address import port_free
 
-CONFIRM_SECONDS = 2.5  # the endpoint looks every half second
+CONFIRM_SECONDS = 1.5  # the endpoint looks every half second
+LOAD_SECONDS = 60.0  # what a version may take to load, in an endpoint that is alive
 Tell = Callable[[str], None]
 
 
@@ -92,9 +93,9 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
     if running is None:
         return Done(record, time.monotonic() - begun, "no endpoint runs; the next one follows the record")
     with contextlib.suppress(TreadleError):  # it looks twice a second by itself
-        connect(ws, running["url"], timeout=1.0, retries=0).reload()
+        connect(ws, running["url"], timeout=0.5, retries=0).reload()
     end = time.monotonic() + CONFIRM_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end or (again and time.monotonic() < end + LOAD_SECONDS and _live(ws, running)):
         says = ws.ledger.get(ENDPOINT, model.name)
         if says is not None and int(says["deployment"]) >= record.version and says["status"] == "serving":
             return Done(record, time.monotonic() - begun, "the endpoint follows the record")
@@ -105,6 +106,11 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
         start(ws, model, port=port)
         return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was started again")
     return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was killed")
+
+
+def _live(ws: Workspace, running: Record) -> bool:
+    """Whether the process answers at all: then it is loading a version, and to start it again would take longer."""
+    return connect(ws, running["url"], timeout=1.0, retries=0).live()
 
 
 def _kill(pid: int, host: str, port: int) -> None:

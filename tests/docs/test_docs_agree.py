@@ -14,6 +14,7 @@ import treadle
 from treadle.cli.main import COMMANDS
 from treadle.core import errors
 from treadle.governance.gates import GATES
+from treadle.stacks.alerts import alerts
 from treadle.web.api import endpoint, exchange, metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ def test_every_gate_has_a_section() -> None:
 
 
 def test_every_name_a_project_file_may_use_is_explained() -> None:
-    known = "declare-a-project features gates search fairness schedules pipelines contracts sources data-versions datasheets"
+    known = "declare-a-project features gates search fairness schedules pipelines contracts sources data-versions datasheets rollout"
     page = "".join(text(f"docs/how-to/{name}.md") for name in known.split())
     for name in treadle.__all__:
         assert f"tr.{name}" in page or name == "__version__", name
@@ -94,11 +95,10 @@ def test_every_route_and_every_status_of_an_endpoint_is_explained() -> None:
         assert f"| {status} |" in page, code
 
 
-def test_every_metric_an_endpoint_shows_is_explained() -> None:
-    page = text("docs/how-to/serving.md")
-    source = Path(metrics.__file__).read_text("utf-8")
-    for metric in set(re.findall(r"# TYPE (treadle_\w+)", source)):
-        assert metric in page
+def test_every_metric_and_alert_of_an_endpoint_is_explained() -> None:
+    page = text("docs/how-to/observe.md")
+    for name in (*metrics.HELP, *(alert.name for alert in alerts("late"))):
+        assert f"`{name}`" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -193,7 +193,8 @@ def status(ctx: click.Context, json_: bool) -> None:
             {
                 "model": name, "versions": len(known), "newest": known[-1]["status"] if known else None,
                 "champion": deployed["champion"] if deployed else None, "challenger": deployed["challenger"] if deployed else None,
-                "stage": deployed["stage"] if deployed else None, "endpoint": endpoint["url"] if endpoint else None, "predictions": predictions,
+                "stage": deployed["stage"] if deployed else None, "stopped": deployed.get("stopped") if deployed else None,
+                "endpoint": endpoint["url"] if endpoint else None, "predictions": predictions,
                 "outcomes": outcomes, "alarms": [{"id": a.id, "kind": a["kind"], "sentence": a["sentence"]} for a in found],
                 "next": _next(name, known, deployed, endpoint, found), "features": _features(ws, name) if deployed else [],
             }
@@ -208,6 +209,8 @@ def status(ctx: click.Context, json_: bool) -> None:
         if s["champion"] is not None:
             challenger = f", version {s['challenger']} in {s['stage']}" if s["challenger"] else ""
             show.say(f"  champion: version {s['champion']}{challenger}; endpoint: {s['endpoint'] or 'not running'}")
+            if s["stopped"]:
+                show.say(f"  STOPPED by {s['stopped']['by']} on {s['stopped']['at'][:16]}: {s['stopped']['reason']}")
             show.say(f"  {s['predictions']:,} predictions logged, {s['outcomes']:,} with their outcome")
         for sentence in s["features"]:
             show.say(f"  {sentence}")

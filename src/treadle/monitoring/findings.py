@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 FindingKind = Literal[
-    "quality", "calibration", "input", "prediction", "data_quality", "skew", "volume", "fairness", "attribution", "outliers", "service", "staleness"
+    "quality", "calibration", "input", "prediction", "data_quality", "skew", "volume", "fairness", "attribution", "outliers", "service", "staleness",
+    "rollback",
 ]
 Severity = Literal["low", "medium", "high"]
 Row = tuple[str, float, float]  # name, value, limit

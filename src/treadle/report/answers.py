@@ -159,5 +159,5 @@ def _stops(d: Mapping[str, Any]) -> Answer:
     if model["watched"]:
         lines.append(f"A watch judges every block ({count(len(d['blocks']))} so far); {' and '.join(model['retrains_on']) or 'no'} alarms retrain.")
     previous = deployment["previous"]
-    lines.append(f"By hand: treadle stop {model['name']}" + (f"; version {previous[-1]} is kept to go back to." if previous else "."))
+    lines.append(f"By hand: treadle stop {model['name']} --kill" + (f"; treadle rollback goes back to version {previous[-1]}." if previous else "."))
     return _answer(question, "Gates, rollout, watch, and you" if model["watched"] else "Gates, rollout, and you", "plain", lines)

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -32,6 +32,7 @@ from treadle.serving.journal import Journal
 from treadle.serving.loaded import Loaded
 from treadle.serving.logged import policed
 from treadle.settings import read_settings, scheme
+from treadle.web import seen
 from treadle.web.api.endpoint import Routes
 from treadle.web.api.exchange import problem
 from treadle.web.api.metrics import calls, gauges
@@ -77,7 +78,8 @@ class Server:
         self._replaced = False  # by another process in the same place: the endpoint goes on
         self._journal = Journal(policed(ws.predictions, ws.ledger, ws.settings.home, model), durable=durable, model=model)
         self._routes = Routes(self._endpoint, self._journal, ws.predictions, self.follow)
-        self._http = HttpServer(self._routes.answer)
+        self._outside = seen.opened(ws.settings, model)
+        self._http = HttpServer(self._outside.around(self._routes.answer) if self._outside is not None else self._routes.answer)
         self._routes.others, self._routes.shed = self._counts.others, lambda: self._http.shed
         if (before := self._counts.own()) is not None:
             self._routes.metrics.add(before["metrics"])
@@ -91,6 +93,9 @@ class Server:
 
     async def follow(self) -> None:
         """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
+        record = promote.deployment(self._model, self._ws.ledger)
+        if record is not None and record.get("stopped"):  # at once, also while a version is being loaded
+            self._endpoint.traffic = replace(self._endpoint.traffic, stage="stopped")
         async with self._swap:
             record = promote.deployment(self._model, self._ws.ledger)
             if record is None or record.version == self._seen:
@@ -170,6 +175,8 @@ class Server:
                 task.cancel()
             await asyncio.to_thread(self._journal.close)
             await asyncio.to_thread(self._keeper.flush)
+            if self._outside is not None:
+                await asyncio.to_thread(self._outside.close)
             self._leave_counts()
             if not self._replaced:
                 self._say("stopped")
