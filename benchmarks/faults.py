@@ -241,6 +241,7 @@ def main() -> None:
               f"{', '.join(f'{k} {n}' for k, n in suspected.most_common())}", flush=True)  # fmt: skip
     kinds: Counter[str] = Counter()
     alarms = watched = 0
+    metrics: Counter[str] = Counter()
     for q in range(given.quarters):
         draw = np.random.default_rng(1_000 + q)
         weeks = [np.arange(w, w + 7) + 7 * draw.integers(-1, 2) for w in range(0, len(normal) - 6, 7)]
@@ -253,8 +254,9 @@ def main() -> None:
             watched += 1
             alarms += len(told)
             kinds.update(told)
+            metrics.update(f.metric for f in findings)
     results["drift_free"] = {"days": watched, "alarms": alarms, "kinds": dict(kinds)}
-    print(f"\ndrift-free quarters: {alarms} alarms in {watched:,} days ({alarms / watched * 91:.2f} a quarter, 1 is tolerated): {dict(kinds)}")
+    print(f"\ndrift-free quarters: {alarms} alarms in {watched:,} days ({alarms / watched * 91:.2f} a quarter, 1 is tolerated): {dict(kinds)}; {dict(metrics)}")
     results["cost"] = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}
     print(f"{results['cost']['cpu']:.0f} CPU s, {results['cost']['seconds']:.0f} s")
     if given.json:

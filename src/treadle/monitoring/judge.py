@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from treadle.core.declare.operations import JUDGED
 from treadle.monitoring.blocks import PREDICTION, BlockStats
 from treadle.monitoring.detectors import psi, quality
 from treadle.monitoring.findings import Finding as Finding
@@ -35,8 +36,6 @@ from treadle.monitoring.sudden import sudden, volume_of
 from treadle.monitoring.suspect import suspect
 from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_WINDOW, LIMITS, MOVED, Thresholds
 
-EVERY_KIND: tuple[FindingKind, ...] = ("quality", "calibration", "input", "prediction", "data_quality", "volume")
-
 _KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit"], "data_quality"), "jump": "input"}
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
@@ -44,7 +43,7 @@ _SINGLE = 0.05  # a constant value this rare in training is suspect even where i
 
 def judge_block(
     state: WatchState, block: BlockStats, sketches: Mapping[str, Sketch], reference: Mapping[str, Sketch], thresholds: Thresholds, *,
-    window: Mapping[str, Sketch] | None = None, recent: Recent = NOTHING, kinds: Collection[str] = EVERY_KIND,
+    window: Mapping[str, Sketch] | None = None, recent: Recent = NOTHING, kinds: Collection[str] = JUDGED,
 ) -> tuple[WatchState, list[Finding]]:  # fmt: skip
     """The state after this block, and what is newly found.
 

@@ -78,6 +78,7 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         state, findings = judge_block(
             state, block, columns, watched.normal.sketches, watched.normal.thresholds,
             window=rolling([*(loaded[r.id] for r in mine), columns], week), recent=_clean(records, loaded, every),
+            kinds=watch.kinds,
         )  # fmt: skip
         findings = [_explained(f, records, watched.version, slices) for f in findings]
         body = {

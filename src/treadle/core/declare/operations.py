@@ -182,6 +182,9 @@ def _count(value: str | float) -> float:
     return number
 
 
+JUDGED = ("quality", "calibration", "input", "prediction", "data_quality", "volume")
+
+
 @dataclass(frozen=True)
 class Watch:
     """What is watched: one block of time (`every`) is the unit of independence of all statistics.
@@ -192,6 +195,7 @@ class Watch:
         false_alarms: how many alarms on unchanged data are acceptable; thresholds are calibrated to it.
         skew_limit: the share of sampled predictions whose features may differ from what the recorded data give, before that is an alarm.
         skew_sample: how many predictions are recomputed at each look; 0 for none.
+        kinds: what is judged block by block; all of it by default.
     """
 
     model: Model
@@ -202,3 +206,4 @@ class Watch:
     place: str = field(default="", compare=False)
     skew_limit: float = 0.0
     skew_sample: int = 200
+    kinds: tuple[str, ...] = JUDGED

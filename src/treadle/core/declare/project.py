@@ -325,6 +325,7 @@ class Project:
         retrain: ops.Retrain | None = None,
         skew_limit: str | float = 0.0,
         skew_sample: int = 200,
+        kinds: Sequence[str] = ops.JUDGED,
     ) -> ops.Watch:
         """Declare what is watched and what evidence may start. See `Watch`."""
         place = here()
@@ -332,7 +333,11 @@ class Project:
         if length(every) <= timedelta(0):
             raise ProjectError(f"every={every!r} is not a length of time above zero.", where=place, hint="For example '1d'.")
         limit, sample = ops.share(skew_limit), int(skew_sample)
-        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample)
+        judged = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        unknown = next((kind for kind in judged if kind not in ops.JUDGED), None)
+        if unknown is not None:
+            raise ProjectError(f"There is no kind of finding {unknown!r}.", where=place, hint=f"Choose from {', '.join(ops.JUDGED)}.")
+        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample, judged)
         return _add(self.watches, model.name, declared, "watch of model", place)
 
     def truth(
