@@ -7,15 +7,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
-from treadle.core.errors import StorageError, Unavailable
-from treadle.registry import promote
+from treadle.core.errors import Corrupt, StorageError, Unavailable
+from treadle.registry import promote, versions
 from treadle.switch import CONFIRM_SECONDS, resume, rollback, stop
 from treadle.testing.command import treadle
 
@@ -169,3 +171,32 @@ def test_the_commands_say_who_what_and_how_soon(world: Callable[..., World]) -> 
     assert json.loads(treadle(folder, "rollout", "--json").stdout)["stopped"]["reason"] == "fire"
     assert "version 1 of late answers again: the fire is out" in treadle(folder, "resume", "late", "--reason", "the fire is out").stdout
     assert Endpoint(deploy.start(one.ws, one.model)["url"]).predict(ROW)["version"] == 1
+
+
+def test_a_rollback_passes_over_a_version_of_which_one_byte_was_changed(served: Served) -> None:
+    ws = served(3)
+    for number in (2, 3):
+        promote.challenge("late", number, ws.ledger, ws.clock)
+        promote.promote("late", {}, ws.ledger, ws.clock)
+    address = versions.get("late", 2, ws.ledger)["package"]["files"]["model.onnx"]
+    file = Path(ws.blobs.path(address))  # type: ignore[attr-defined]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(bytes(content))
+    with pytest.raises(Corrupt):
+        rollback(ws, ws.model(), "it is wrong", to=2)
+    assert promote.required("late", ws.ledger)["champion"] == 3
+    done = rollback(ws, ws.model(), "it is wrong")
+    assert (done.record["champion"], done.how) == (1, "no endpoint runs; the next one follows the record")
+
+
+def test_a_caller_named_by_a_header_stays_on_one_side_over_http(world: Callable[..., World]) -> None:
+    one = world(2, serve='key="header:x-user"')
+    one.bring(2, "canary", 0.5)
+    sides = {}
+    for user in map(str, range(24)):
+        answers = [httpx.post(f"{one.record['url']}/predict", json=ROW, headers={"X-User": user}).json()["version"] for _ in range(2)]
+        assert answers[0] == answers[1]
+        sides[user] = answers[0]
+    assert set(sides.values()) == {1, 2}
