@@ -44,7 +44,8 @@ server = Server(Workspace(Path({str(tmp_path)!r}), read_settings(Path({str(tmp_p
 server._journal.close()
 from treadle.backends.onnx_format import OnnxFormat
 import onnxruntime
-import granian.server.embed
+import httptools
+import uvloop
 """
     training = {"sklearn", "lightgbm", "optuna", "scipy", "pandas", "polars", "pandera", "mlflow", "onnx", "skops", "joblib", "xgboost"}
     assert loaded_by(code) & training == set()
