@@ -35,7 +35,7 @@ from treadle.serving.address import free_port, port_free
 from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
 from treadle.settings import scheme
-from treadle.turn import in_memory, turn, view_histories
+from treadle.turn import in_memory, load_version, turn, view_histories
 
 ENDPOINT, PARITY = "endpoint", "parity"
 START_SECONDS = 30.0
@@ -57,6 +57,8 @@ def deploy(
     chosen = versions.get(model.name, number, ws.ledger) if number is not None else _newest(ws, model)
     deployed = promote.deployment(model.name, ws.ledger)
     changes = deployed is None or deployed["champion"] != chosen["number"]
+    if chosen.get("foreign") and changes:
+        load_version(ws, chosen)  # before anything is on record: its signature holds, its environment is there, it can be opened
     if not chosen.get("foreign") and (changes or (model.views and running_endpoint(ws, model.name) is None)):
         outcome = _features(ws, model, chosen)
         if changes:

@@ -186,7 +186,7 @@ def _attempt(ws: Workspace, attempt: Attempt) -> dict[str, Any]:
         "data": {name: asdict(v) for name, v in data.items()}, "champion": {"id": champion.id, "body": dict(champion.body)} if champion else None,
         "test_reads": {r.id: dict(r.body) for r in ws.ledger.find("test_reads")}, "version": version.id,
     }  # fmt: skip
-    needed = [v.address for v in data.values() if "@" not in v.address] + (list(champion["package"]["files"].values()) if champion else [])
+    needed = [v.address for v in data.values() if "@" not in v.address] + (packages.blobs_of(champion["package"]) if champion else [])
     say("training again")
     begun = time.perf_counter()
     made, stored = _train(ws, attempt, python, request, needed, attempt.place / "first")
@@ -250,7 +250,7 @@ def _champion(ws: Workspace, version: Record) -> Record | None:
     try:
         if champion is None:
             raise NotFound(f"Version {id}, which it was compared with, is not in the record any more.")
-        for address in champion["package"]["files"].values():
+        for address in packages.blobs_of(champion["package"]):
             ws.blobs.verify(address)
     except (NotFound, Corrupt) as error:
         raise Obstacle("champion-missing", error) from error

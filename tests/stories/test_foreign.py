@@ -16,7 +16,7 @@ import pytest
 from treadle.assemble import Workspace, open_workspace
 from treadle.backends.onnx_file import Wish
 from treadle.client import Endpoint
-from treadle.core.errors import Conflict, InvalidRequest, NotFound, Refused, TreadleError, UsageError
+from treadle.core.errors import Conflict, Corrupt, InvalidRequest, NotFound, Refused, TreadleError, UsageError
 from treadle.deploy import deploy, stop
 from treadle.registry import packages, versions
 from treadle.take_over import onnx_file
@@ -121,6 +121,16 @@ def test_a_vendors_onnx_file_answers_over_http_as_the_vendors_program_does(ws: W
 
     for command in ("card", "readiness", "reproduce"):
         assert "was made elsewhere, so there is no evidence" in treadle(ws.folder, command, "file-type", expect=4).stderr
+    path = ws.blobs.path(versions.get("file-type", 1, ws.ledger)["package"]["files"]["model.onnx"])
+    whole = path.read_bytes()
+    again = onnx_file(ws, "file-type", folder / "model.onnx", Wish(labels=tuple(labels)), reason="a second version", examples=examples[:1])
+    assert again["number"] == 2
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Corrupt):
+        deploy(ws, ws.model("file-type"), number=2, now=True)
+    path.write_bytes(whole)
+    assert endpoint.predict({"bytes": bytes_of(contents[0])})["version"] == 1
     wrong = [{**examples[0], "answer": "python"}]
     with pytest.raises(Refused, match="The model answers 'markdown', not 'python'"):
         onnx_file(ws, "file-type", folder / "model.onnx", Wish(labels=tuple(labels)), reason="again", examples=wrong)

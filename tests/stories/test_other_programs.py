@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from treadle.assemble import Workspace, open_workspace
+from treadle.backends import environments
 from treadle.client import Endpoint
 from treadle.core.errors import Refused, TreadleError, Unavailable
 from treadle.data.write_project import write_blank
@@ -114,6 +115,8 @@ def test_mlflow_opens_a_package_and_answers_as_the_endpoint_does(ws: Workspace, 
 def test_an_mlmodel_folder_is_served_from_an_environment_made_for_it(ws: Workspace, mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     call(mlflow, SAVE, str(tmp_path))
+    wanted = (tmp_path / "churn" / "requirements.txt").read_text().splitlines()
+    assert environments.python_of(environments.pinned(wanted, "requirements.txt")).is_file()  # takes minutes; the command finds it ready
     given = ["--labels", "back,kept", "--examples", str(tmp_path / "examples.json"), "--reason", "team B's"]
     assert "20 examples answered" in treadle(ws.folder, "register", "churn", str(tmp_path / "churn"), *given).stdout
     endpoint = Endpoint(deploy(ws, ws.model("churn"))["url"])

@@ -57,6 +57,12 @@ def sign(package: Mapping[str, Any], name: str, private: bytes, blobs: Blobs) ->
     return {"files": dict(package["files"]), "digest": package["digest"], "signature": {"bundle": blobs.put(bundle), "key": fingerprint}}
 
 
+def blobs_of(package: Mapping[str, Any]) -> list[str]:
+    """The addresses of everything that opening a package needs: its files, and its signature if it has one."""
+    signature = package.get("signature")
+    return [*package["files"].values(), *([signature["bundle"]] if signature else [])]
+
+
 def check_signature(package: Mapping[str, Any], blobs: Blobs, trust: Trust) -> signing.Key | None:
     """The trusted key that signed the package; None where no key is trusted, so that nothing is asked.
 
