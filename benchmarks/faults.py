@@ -256,7 +256,8 @@ def main() -> None:
             kinds.update(told)
             metrics.update(f.metric for f in findings)
     results["drift_free"] = {"days": watched, "alarms": alarms, "kinds": dict(kinds)}
-    print(f"\ndrift-free quarters: {alarms} alarms in {watched:,} days ({alarms / watched * 91:.2f} a quarter, 1 is tolerated): {dict(kinds)}; {dict(metrics)}")
+    print(f"\ndrift-free quarters: {alarms} alarms in {watched:,} days ({alarms / watched * 91:.2f} a quarter, 1 is tolerated):")
+    print(f"  {dict(kinds)}, by metric {dict(metrics)}")
     results["cost"] = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}
     print(f"{results['cost']['cpu']:.0f} CPU s, {results['cost']['seconds']:.0f} s")
     if given.json:

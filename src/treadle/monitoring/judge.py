@@ -88,7 +88,7 @@ def _data_quality(
             continue
         alone = name in sketches and sketches[name].count >= LEAST_BLOCK
         common = _SINGLE if thresholds.usually_constant is None else quality.COMMON
-        before = [columns[name] for columns in recent.blocks if name in columns]
+        before = [columns[name] for columns in recent.blocks if name in columns] or [reference[name]]
         measured = quality.score(reference[name], sketches[name] if alone else wide[name], common=common, before=before)
         for metric, standard in LIMITS.items():
             value, limit = float(getattr(measured, metric)), thresholds.limits.get(metric, {}).get(name, standard)

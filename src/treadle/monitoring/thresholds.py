@@ -293,7 +293,7 @@ def _limits(
     limits: dict[str, dict[str, float]] = {metric: {} for metric in LIMITS}
     for name in reference:
         judged = [(b[name] if b[name].count >= LEAST_BLOCK else w[name], i) for i, (b, w) in enumerate(zip(features, windows)) if name in b]
-        before = [[b[name] for b in features[max(0, i - recent.BLOCKS) : i] if name in b] for _, i in judged]
+        before = [[b[name] for b in features[max(0, i - recent.BLOCKS) : i] if name in b] or [reference[name]] for _, i in judged]
         measured = [quality.score(reference[name], sketch, before=past) for (sketch, _), past in zip(judged, before)]
         for metric, standard in LIMITS.items():
             limits[metric][name] = standard + max((max(0.0, float(getattr(m, metric))) for m in measured), default=0.0)
