@@ -49,7 +49,7 @@ def test_without_its_key_a_request_is_split_on_its_own(ask: Callable[..., Predic
 
 
 def test_of_the_header_only_a_hash_is_logged(ask: Callable[..., Prediction]) -> None:
-    entry = ask("header:x-user", caller="ann@example.org").entry
+    entry = ask("header:x-user", caller="ann@example.org")
     assert b"ann" not in entry.inputs
     assert json.loads(entry.inputs)[KEY] == json.loads(ask("header:x-user", caller="ann@example.org").inputs)[KEY]
     assert KEY not in json.loads(ask("field:seats", caller="ann").inputs)

@@ -26,7 +26,7 @@ from treadle.core.clock import parse_time
 from treadle.core.errors import Forbidden, TooMany, Unauthorized
 
 ROLES = ("predict", "outcomes", "read", "operate")
-OPEN = ("/health/live", "/health/ready", "/ping", "/v2/health/live", "/v2/health/ready")  # probes of load balancers show no key
+OPEN = ("/health", "/health/live", "/health/ready", "/ping", "/v2/health/live", "/v2/health/ready")  # probes of load balancers show no key
 _PREFIX = "tk_"
 _DESCRIBES = ("/", "/signature", "/version", "/openapi.json", "/docs", "/v2")
 

@@ -262,7 +262,17 @@ def prometheus(config: str) -> Server:
         binary, "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data", "--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]  # fmt: skip
-    return Server(command, folder)
+    server = Server(command, folder)
+    end = time.monotonic() + 60
+    while True:  # it listens before it answers
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/-/ready", timeout=5):
+                return server
+        except OSError:
+            if time.monotonic() > end:
+                server.stop()
+                raise
+        time.sleep(0.1)
 
 
 def free_port() -> int:

@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 Response = tuple[int, list[tuple[str, str]], bytes]
 STATUS = {
     "invalid_request": 422, "usage": 400, "not_found": 404, "unavailable": 503, "storage": 507, "corrupt": 500, "timed_out": 504,
-    "unsupported_type": 415, "too_large": 413, "method": 405,
+    "unsupported_type": 415, "too_large": 413, "method": 405, "unauthorized": 401, "forbidden": 403, "too_many": 429,
 }  # fmt: skip
 
 
