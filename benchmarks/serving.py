@@ -222,6 +222,8 @@ def measure(side: Side, home: Path, rows: list[dict[str, Any]], said: list[float
     own = side.name.startswith(("treadle", "hello"))
     quiet = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
     places = {"PIPELINE": str(home / "pipeline.joblib"), "HOME": str(home), "BENTOML_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    if not own:
+        places["PATH"] = f"{Path(python(side.name)).parent}:{os.environ['PATH']}"
     environment = {**os.environ, **quiet, **places, "PYTHONPATH": os.environ.get("PYTHONPATH", "") if own else str(PEERS)}
     try:
         command = side.start(home, port)
@@ -261,10 +263,11 @@ def measure(side: Side, home: Path, rows: list[dict[str, Any]], said: list[float
             told = f"{numbers['rate']:9,.0f} requests/s  {numbers['cpu']:9,.1f} CPU us  p50 {numbers['p50']} p99 {numbers['p99']}"
             print(f"{side.name:14} {size:5} rows  {told}", file=sys.stderr)
     finally:
+        started = members(server.pid)
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
             server.wait(20)
-        for pid in members(server.pid):
+        for pid in started:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.wait()
@@ -316,17 +319,18 @@ def load(url: str, body: bytes, content_type: str, session: int, seconds: int) -
     }
 
 
-def members(session: int) -> list[int]:
-    """The processes of a session (a server's, with all it started in it)."""
-    found = []
+def members(server: int) -> list[int]:
+    """The processes of a server: those of its session, and what they started in sessions of their own."""
+    known: dict[int, tuple[int, int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
-                    found.append(int(entry.name))
-            except (OSError, ValueError, IndexError):
-                continue
-    return found
+            with suppress(OSError, ValueError, IndexError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                known[int(entry.name)] = int(fields[1]), int(fields[3])
+    found = {pid for pid, (_, session) in known.items() if session == server}
+    while more := {pid for pid, (parent, _) in known.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
 
 
 def cpu(session: int) -> float:
