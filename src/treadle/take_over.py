@@ -15,6 +15,7 @@ import numpy as np
 
 from treadle import __version__
 from treadle.assemble import Workspace, formats
+from treadle.core.canonical import canonical
 from treadle.core.clock import iso
 from treadle.core.errors import Conflict, DataError, Refused, UsageError
 from treadle.core.records import Record
@@ -55,7 +56,7 @@ def take_over(
         files(folder)
         mlmodel.write(folder, manifest, __version__)
         listed = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        loaded = Loaded(folder, {**manifest, "files": listed}, formats())
+        loaded = Loaded(folder, json.loads(canonical({**manifest, "files": listed})), formats())  # as it will be read
         checked = check(loaded, examples)
         del loaded  # and with it the process of a model that has one
         stored = packages.store(folder, {**manifest, "parity": checked}, ws.blobs)

@@ -57,8 +57,9 @@ class MlmodelScorer:
 
     def __init__(self, isolated: Isolated, info: Mapping[str, Any]) -> None:
         self.width, self.isolated, self._info = int(info["width"]), isolated, info
-        self._times = [i for i, kind in enumerate(info["types"].values()) if kind == "datetime64[ns]"]
-        self._truths = [i for i, kind in enumerate(info["types"].values()) if kind == "bool"]
+        self._types: dict[str, str] = dict(info["types"])
+        self._times = [i for i, kind in enumerate(self._types.values()) if kind == "datetime64[ns]"]
+        self._truths = [i for i, kind in enumerate(self._types.values()) if kind == "bool"]
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Rows of field values, objects of shape (n, width), to float64 of shape (n, classes) or (n, 1).
@@ -73,7 +74,7 @@ class MlmodelScorer:
                 row[i] = None if row[i] is None else int(row[i]) * 1000  # nanoseconds
             for i in self._truths:
                 row[i] = None if row[i] is None else bool(row[i])
-        asked = {"rows": rows, "columns": list(info["types"]), "types": info["types"], "output": info["output"], **info["tensor"]}
+        asked = {"rows": rows, "columns": list(self._types), "types": self._types, "output": info["output"], **info["tensor"]}
         said, content = self.isolated.ask(asked)
         return self._answer(said, content, len(rows))
 
@@ -116,9 +117,11 @@ def describe(source: Path, wish: Wish, python: Path | None, seconds: float) -> t
     if wish.number and labels:
         raise UsageError("A number has no labels.", hint="Leave --number or --labels out.")
     task = "regression" if labels is None else "binary" if len(labels) == 2 else "multiclass"
+    # `types` is a list: a manifest is written with its keys in order, and the order of the columns would be lost with a mapping.
     info = {
         "format": "mlmodel", "runs_code": True, "file": f"{INSIDE}/MLmodel", "task": task, "classes": labels, "width": len(fields),
-        "encoder": [{"name": f["name"], "kind": "as is"} for f in fields], "types": types, "tensor": tensor, "output": wish.output, "link": wish.link,
+        "encoder": [{"name": f["name"], "kind": "as is"} for f in fields], "types": [list(pair) for pair in types.items()], "tensor": tensor,
+        "output": wish.output, "link": wish.link,
         "requirements": [] if python else _requirements(source), "python": str(python.absolute()) if python else "", "seconds": seconds,
         "loader": str(flavour["loader_module"]), "logged_with": str(meta.get("mlflow_version", "")),
     }  # fmt: skip
