@@ -76,6 +76,7 @@ class Batching:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
         except TimeoutError:
+            self._loaded.service.broke()
             raise TimedOut(f"The model did not answer within {self._seconds:g} s.", hint="Send fewer rows, or try again later.") from None
         finally:
             self.rows -= len(matrix)

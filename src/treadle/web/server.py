@@ -85,7 +85,7 @@ class Server:
             self._routes.metrics.add(before["metrics"])
         self._loaded: dict[int, Loaded] = {}
         self._seen = 0
-        self._said_failures = 0
+        self._said = (0, 0)
         self._swap = asyncio.Lock()
         self._watching = Watching(ws, model, place.count)
         self._keeper = Gatekeeper(ws, model, place.count)
@@ -108,7 +108,9 @@ class Server:
                 if self._endpoint.traffic.champion is None:
                     raise
             self._seen = record.version
-            self._endpoint.challenger_failures = self._said_failures = 0
+            self._endpoint.challenger_failures = 0
+            await asyncio.to_thread(self._leave_counts)
+            self._said = (self._failures(), self._followed())
             self._say("serving")
 
     def _load(self, record: Record) -> Traffic:
@@ -138,8 +140,12 @@ class Server:
         self._ws.ledger.put(
             KIND, self._model,
             {"status": status, "pid": pid, "host": self._host, "port": self._port, "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
-             "deployment": self._seen, "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
+             "deployment": self._followed(), "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
         )  # fmt: skip
+
+    def _followed(self) -> int:
+        """The version of the deployment record that all workers follow."""
+        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others())])
 
     def _failures(self) -> int:
         return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())
@@ -147,7 +153,8 @@ class Server:
     def _leave_counts(self) -> None:
         endpoint = self._endpoint
         self._counts.leave({
-            "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed, **gauges(endpoint, self._journal),
+            "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed,
+            **gauges(endpoint, self._journal),
         })  # fmt: skip
 
     async def run(self) -> None:
@@ -195,9 +202,9 @@ class Server:
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
                     await self.follow()
                 await asyncio.to_thread(self._leave_counts)
-                failures = self._failures()
-                if failures != self._said_failures:
-                    self._said_failures = failures
+                says = (self._failures(), self._followed())
+                if says != self._said:
+                    self._said = says
                     self._say("serving")
             except Exception:  # a database that is away must not stop answers; the next look may succeed
                 _log.exception("the deployment record could not be read")
