@@ -110,14 +110,17 @@ def materialise(
     if since is None and (before is None or parse_time(before["moment"]) <= moment):
         body = {"view": view.name, "layout": layout, "definition": definition, "version": taken.id, "address": taken.address, "moment": iso(moment)}
         ws.ledger.put(KIND, view.name, body)
-    note_filled(ws.ledger, view.name, moment)
+    note_filled(ws.ledger, [view.name], [moment])
     return Filled(view.name, moment, entities, written, removed, read, how)
 
 
-def note_filled(ledger: Ledger, view: str, moment: datetime) -> None:
-    """Record that a view's online values are what is known at `moment`: what is served until the next time is judged by it (feature_checks.py)."""
-    micros = (moment - _EPOCH) // timedelta(microseconds=1)
-    ledger.log_points([Point(f"online/{view}", f"filled {moment:%Y-%m-%d}", float(micros), micros // 1_000_000)])
+def note_filled(ledger: Ledger, views: Iterable[str], moments: Iterable[datetime]) -> None:
+    """Record that the online values of views are what is known at each moment: what is served until the next is judged by it (feature_checks.py)."""
+    points = []
+    for moment in moments:
+        micros = (moment - _EPOCH) // timedelta(microseconds=1)
+        points += [Point(f"online/{view}", f"filled {moment:%Y-%m-%d}", float(micros), micros // 1_000_000) for view in views]
+    ledger.log_points(points)
 
 
 def newest_version(ws: Workspace, view: View) -> versions.Version:
@@ -306,7 +309,7 @@ def _push(ws: Workspace, view: View, found: sources.Extract, *, name_rows: bool 
     passed = versions.sift(found.frame, found.unparsed, view.source, ws.ledger, now, erased)
     values = latest_values.latest(view, passed.good.lazy(), now)
     written = _write(ws, packed(view, values, expire=True))
-    note_filled(ws.ledger, view.name, now)
+    note_filled(ws.ledger, [view.name], [now])
     return Pushed(found.frame.height, passed.sorted_out.bad.height, written, _refused(view, found.frame, passed, now) if name_rows else ())
 
 

@@ -117,13 +117,18 @@ def replay(
             endpoint.outcomes(due)
             body["outcomes"] += len(due)
 
+    filled: list[datetime] = []  # recorded by the day: a commit for each hour would take as long as the requests
+
+    def note() -> None:
+        note_filled(ws.ledger, [view.name for view in model.views], filled)
+        filled.clear()
+
     try:
         while tick < finish:
             clock.set(tick)
             post(tick)
             material.advance(tick)
-            for view in model.views:
-                note_filled(ws.ledger, view.name, tick)
+            filled.append(tick)
             while cursor < len(requests) and requests[cursor][0] < tick + TICK:
                 _, key, request, known, value = requests[cursor]
                 prediction = _id(id, body["salt"], key)
@@ -136,14 +141,17 @@ def replay(
             if tick >= next_day:
                 clock.set(tick)
                 post(tick)
+                note()
                 _react(ws, quiet, model, endpoint, tell, tick, body)
                 next_day += timedelta(days=1)
                 save("running")
+        note()
         post(datetime.max.replace(tzinfo=UTC))
         watch = ws.watch_of(model)
         clock.set(finish + (watch.label_window + watch.every if watch else TICK))
         _react(ws, quiet, model, endpoint, tell, finish, body)
     except BaseException:
+        note()
         save("stopped")
         raise
     done = save("done")
