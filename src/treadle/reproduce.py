@@ -34,7 +34,7 @@ from treadle.monitoring.reference import FILE as REFERENCE
 from treadle.origin import environment_state, recorded_environment
 from treadle.ports.blobs import Blobs
 from treadle.rebuild import Difference, Obstacle
-from treadle.registry import packages
+from treadle.registry import foreign, packages
 from treadle.registry import versions as registry
 from treadle.settings import TABLE
 from treadle.turn import turn
@@ -115,6 +115,7 @@ def reproduce(
     Raises: NotFound for an unknown model or version.
     """
     version = _version(ws, model, number)
+    foreign.refuse(version, "make it again from")
     place = Path(tempfile.mkdtemp(prefix="treadle-reproduce-")).resolve()
     attempt = Attempt(version, here, scratch, refit, strict, say, place)
     begun = time.perf_counter()

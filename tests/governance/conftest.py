@@ -66,7 +66,7 @@ def plant(ws: Workspace) -> None:
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_text(f"looking at {ADA.id}\nand at cust-0100\n")
     ws.blobs.put(f"nobody knows what this was for: {ADA.name}".encode())
-    shelf = ws.shelf / "opened"
+    shelf = ws.shelf.folder / "opened"
     shelf.mkdir(parents=True, exist_ok=True)
     (shelf / "samples.bin").write_bytes(ADA.email.encode("utf-16"))
     ws.ledger.put("trial", "t-1", {"error": f"{ADA.id} does not fit", "state": "failed"})

@@ -9,7 +9,7 @@ import pytest
 
 from treadle.testing.command import treadle as run_treadle
 
-pytestmark = pytest.mark.story
+pytestmark = [pytest.mark.story, pytest.mark.xdist_group("evidence")]  # each goes on where the one before ended
 
 PROJECT = '''
 import numpy as np

@@ -39,7 +39,7 @@ def write(folder: Path, facts: int, rows: int) -> Path:
     values = {f"x{k}": (i.hash(k) % 1_000_003).cast(pl.Float64) / 7 for k in range(8)}
     pl.DataFrame({"id": i, "who": i * 2_654_435_761 % 5_000, "at": at, **values}).write_parquet(folder / "facts.parquet")
     asked = ((j * 104_729 % SPAN) * 1_000_000 + START).cast(MOMENT)
-    truth = pl.Series([("yes" if (z > 50) != (k % 10 == 0) else "no") for k, z in enumerate(j * 37 % 101)])
+    truth = pl.Series([("yes" if (z > 50) != (k % 5 == 0) else "no") for k, z in enumerate(j * 37 % 101)])
     pl.DataFrame({"id": j, "who": j * 48_271 % 5_000, "asked": asked, "z": j * 37 % 101 / 101, "y": truth}).write_parquet(folder / "rows.parquet")
     (folder / "project.py").write_text(PROJECT)
     return folder

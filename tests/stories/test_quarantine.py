@@ -146,7 +146,7 @@ def test_a_contract_is_written_to_a_file_and_a_project_that_reads_it_takes_the_s
     before = [r.id for r in open_workspace(folder).ledger.find("dataset_version")]
     treadle(folder, "contract", "export", "orders", "--out", str(folder / "orders.odcs.yaml"))
     told = treadle(folder, "contract", "import", str(folder / "orders.odcs.yaml")).stdout
-    assert "orders: 5 columns, 1 rules" in told
+    assert "orders: 5 columns, 1 rule" in told
     assert "contract=tr.contract_from('orders.odcs.yaml')" in told
     text = (folder / "project.py").read_text("utf-8")
     start, end = text.index("contract=tr.Contract("), text.index("\nmodel = ")

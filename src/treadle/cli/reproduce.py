@@ -27,15 +27,11 @@ def reproduce(ctx: click.Context, model: str, number: int | None, here: bool, sc
     The recorded code, packages, data version, seed and number of threads are brought back in a folder of their own and trained from.
     Exit code 0: equal; 4: it differs, and this is in what and probably why; else what stands in the way.
     """
-    from treadle.registry import foreign, versions
     from treadle.reproduce import reproduce
 
     if here and scratch:
         raise click.UsageError("--here and --from-scratch exclude each other.")
     ws = show.workspace(ctx)
-    for version in versions.all_versions(ws.model(model).name, ws.ledger):
-        if number in (None, version["number"]):
-            foreign.refuse(version, "make it again from")
     progress = (lambda line: None) if json_ else (lambda line: print(f"  {line}", file=sys.stderr, flush=True))
     made = reproduce(ws, model, number, here=here, scratch=scratch, refit=refit, strict=strict, say=progress)
     if json_:

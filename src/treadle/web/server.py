@@ -72,6 +72,7 @@ class Server:
     ) -> None:  # fmt: skip
         self._ws, self._model, self._host, self._port = ws, model, host, port
         self._place, self._seconds = place, seconds
+        self._pid = os.getpid() if place.descriptor < 0 else os.getppid()  # asked now: whoever started this may be gone later
         self._endpoint = Endpoint(model, ws.online, when_down=when_down, seconds=seconds)
         self._counts = SharedCounts(ws.settings.home / "endpoints" / model, place.index, place.count)
         self._ended = asyncio.Event()
@@ -136,10 +137,13 @@ class Server:
     def _say(self, status: str) -> None:
         if self._place.index:  # the first worker speaks for all
             return
-        pid = os.getpid() if self._place.descriptor < 0 else os.getppid()
+        if status == "stopped":
+            current = self._ws.ledger.get(KIND, self._model)
+            if current is not None and current["pid"] != self._pid:  # another has taken over, while this one was finishing
+                return
         self._ws.ledger.put(
             KIND, self._model,
-            {"status": status, "pid": pid, "host": self._host, "port": self._port, "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
+            {"status": status, "pid": self._pid, "host": self._host, "port": self._port, "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
              "deployment": self._followed(), "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
         )  # fmt: skip
 
