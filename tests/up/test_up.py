@@ -193,7 +193,7 @@ def test_a_project_is_kept_up_through_kills_of_the_endpoint_and_of_the_keeper(tm
     before = running_endpoint(ws, "returns")["pid"]  # type: ignore[index]
     pids += [before, part(ws, "watch:returns")["pid"]]
     os.kill(before, signal.SIGKILL)
-    until(lambda: running_endpoint(ws, "returns") is not None and answers())
+    until(lambda: (running := running_endpoint(ws, "returns")) is not None and running["pid"] != before and answers())
     now = running_endpoint(ws, "returns")["pid"]  # type: ignore[index]
     pids.append(now)
     assert now != before
