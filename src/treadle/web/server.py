@@ -76,7 +76,7 @@ class Server:
         self._endpoint = Endpoint(model, ws.online, when_down=when_down, seconds=seconds)
         self._counts = SharedCounts(ws.settings.home / "endpoints" / model, place.index, place.count)
         self._ended = asyncio.Event()
-        self._replaced = False  # by another process in the same place: the endpoint goes on
+        self._unasked = False  # replaced, or its parent died: it leaves, and the endpoint was not stopped
         self._journal = Journal(policed(ws.predictions, ws.ledger, ws.settings.home, model), durable=durable, model=model)
         self._routes = Routes(self._endpoint, self._journal, ws.predictions, self.follow)
         self._outside = seen.opened(ws.settings, model)
@@ -189,7 +189,7 @@ class Server:
             if self._outside is not None:
                 await asyncio.to_thread(self._outside.close)
             self._leave_counts()
-            if not self._replaced:
+            if not self._unasked:
                 self._say("stopped")
 
     def _guard(self, record: Record | None) -> None:
@@ -221,7 +221,8 @@ class Server:
                     os.write(self._place.pipe, b".")
                 except BlockingIOError:  # whoever listens is behind
                     pass
-                except OSError:  # whoever started this has died
+                except OSError:  # whoever started this has died, which nobody asked for
+                    self._unasked = True
                     self._ended.set()
             if self._endpoint.hung:
                 _log.error("a model does not come back within %g s: this process is replaced", self._seconds)
@@ -229,7 +230,7 @@ class Server:
             await asyncio.sleep(BEAT)
 
     def _give_way(self) -> None:
-        self._replaced = self._place.descriptor >= 0
+        self._unasked = self._place.descriptor >= 0
         self._ended.set()
 
     def _watch_calls(self) -> None:
