@@ -38,8 +38,8 @@ Tell = Callable[[str], None]
 class _Shared:
     """What the policies share when they are lived through in other processes."""
 
-    ws: Workspace
-    model: Model
+    names: Names  # of the workspace, which each process opens for itself
+    model: str
     history: History
 
 
@@ -62,7 +62,7 @@ def backtest(
     waiting = [i for i, id in enumerate(ids) if again or not _there(ws, id)]
     for i in sorted(set(range(len(ids))) - set(waiting)):
         tell(f"{policies[i].name}: known already")
-    shared = _Shared(ws, model, history)
+    shared = _Shared(Names(ws), model.name, history)
     if at_once > 1 and len(waiting) > 1:
         each = HandOut(ws.workers, ws.blobs, Names(ws), Resources())
         for start in range(0, len(waiting), at_once):  # in parts: what is done is kept, whatever happens to the rest
@@ -82,9 +82,10 @@ def backtest(
 
 
 def _live_through(shared: _Shared, part: tuple[Policy, str]) -> str:
-    ws, (policy, id) = shared.ws, part
-    first: Version = trained(ws, shared.model, shared.history, shared.history.begin)
-    _keep(ws, id, live(ws, shared.model, shared.history, policy, first))
+    ws, (policy, id) = shared.names.thing(("workspace",)), part
+    model = ws.model(shared.model)
+    first: Version = trained(ws, model, shared.history, shared.history.begin)
+    _keep(ws, id, live(ws, model, shared.history, policy, first))
     return id
 
 
