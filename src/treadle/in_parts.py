@@ -34,7 +34,7 @@ def take(ws: Workspace, dataset: Dataset, memory: int, say: Callable[[str], None
     cores = os.cpu_count() or 1
     slots = max(1, cores // ws.threads)  # a worker has its share of the cores
     with working_folder(Limits(memory, spill=ws.settings.home / "spill")) as scratch:
-        given = {"names": names, "name": names.name(dataset), "memory": memory, "scratch": scratch, "now": ws.clock.now()}
+        given = {"names": names, "name": names.name(dataset), "memory": memory, "scratch": scratch, "now": ws.clock.now(), "every": EVERY}
         with closing(cast(Executor, open_backend("executor", f"processes:{slots}"))) as executor:
             try:
                 return cast(versions.Version, executor.submit(Task(apart, given, f"data:{dataset.name}", Resources()), log=say).result())
@@ -44,14 +44,14 @@ def take(ws: Workspace, dataset: Dataset, memory: int, say: Callable[[str], None
                 raise
 
 
-def apart(names: Names, name: Any, memory: int, scratch: Path, now: datetime) -> versions.Version:
+def apart(names: Names, name: Any, memory: int, scratch: Path, now: datetime, every: float) -> versions.Version:
     """What the process runs."""
     ws, dataset = names.thing(("workspace",)), names.thing(name)
     told = time.monotonic()
 
     def say(line: str) -> None:
         nonlocal told
-        if time.monotonic() - told >= EVERY:
+        if time.monotonic() - told >= every:
             told = time.monotonic()
             print(line, flush=True)
 
