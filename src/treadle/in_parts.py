@@ -19,6 +19,7 @@ from treadle.data import large, schema_changes, suppressed, versions
 from treadle.features.large import Limits, working_folder
 from treadle.ports.executor import Executor, Resources, Task, WorkerLost
 
+_SAYS = "treadle: read so far: "
 EVERY = 2.0  # seconds between two lines that say how far it is
 
 
@@ -27,9 +28,16 @@ def take(ws: Workspace, dataset: Dataset, memory: int, say: Callable[[str], None
 
     Args:
         memory: bytes to get by with.
-        say: told each line that the process says, and how far it is.
+        say: told now and then how far it is. What else the process prints is printed.
     Raises: as `versions.take`, and DataError when the process was ended for want of memory.
     """
+
+    def heard(line: str) -> None:
+        if line.startswith(_SAYS):
+            say(line.removeprefix(_SAYS))
+        else:
+            print(line, flush=True)
+
     names = Names(ws)
     cores = os.cpu_count() or 1
     slots = max(1, cores // ws.threads)  # a worker has its share of the cores
@@ -37,7 +45,7 @@ def take(ws: Workspace, dataset: Dataset, memory: int, say: Callable[[str], None
         given = {"names": names, "name": names.name(dataset), "memory": memory, "scratch": scratch, "now": ws.clock.now(), "every": EVERY}
         with closing(cast(Executor, open_backend("executor", f"processes:{slots}"))) as executor:
             try:
-                return cast(versions.Version, executor.submit(Task(apart, given, f"data:{dataset.name}", Resources()), log=say).result())
+                return cast(versions.Version, executor.submit(Task(apart, given, f"data:{dataset.name}", Resources()), log=heard).result())
             except WorkerLost as error:
                 if any(signal in error.what for signal in ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGBUS")):
                     raise large.too_little(dataset, memory, error.what) from None
@@ -53,7 +61,7 @@ def apart(names: Names, name: Any, memory: int, scratch: Path, now: datetime, ev
         nonlocal told
         if time.monotonic() - told >= every:
             told = time.monotonic()
-            print(line, flush=True)
+            print(_SAYS + line, flush=True)
 
     return versions.take(
         dataset, ws.folder, ws.tables, ws.ledger, now=now, reach=ws.reach, erased=suppressed.known(ws.ledger, ws.settings.home),

@@ -134,12 +134,13 @@ def take_version(
 
 
 def _teller(ws: Workspace, step: str) -> Callable[[str], None]:
-    """Takes a line of a long step to its log, and to whoever watches the run."""
+    """Takes a line about how far a long step is to whoever watches the run, or else to its log."""
 
     def tell(line: str) -> None:
-        print(line, flush=True)
         if ws.watch is not None:
             ws.watch(Progress(step, "note", reason=line))
+        else:
+            print(line, flush=True)
 
     return tell
 

@@ -123,9 +123,11 @@ def _split_fields(text: str, separator: str, where: str, before: int) -> pl.Data
     _check_header(header, where)
     schema = dict.fromkeys(header, pl.String)
     data = text.rstrip("\n").encode()
-    if _regular(data, separator.encode(), len(header)):
-        quote = '"' if b'"' in data else None
-        return pl.read_csv(data, schema=schema, separator=separator, quote_char=quote) if b"\n" in data else pl.DataFrame(schema=schema)
+    begin = _body(data, separator.encode(), len(header))
+    if begin == len(data) + 1:
+        return pl.DataFrame(schema=schema)
+    if begin:  # without the header, whose quotes Polars leaves as they are
+        return pl.read_csv(data[begin:], has_header=False, schema=schema, separator=separator, quote_char='"' if b'"' in data else None)
     del data
     if '"' not in text:  # without quotes a line is a record and Polars splits them many times faster
         lines = pl.Series("lines", text.split("\n"), dtype=pl.String)
@@ -158,10 +160,11 @@ def _lines(text: str) -> Iterator[str]:
         start = end
 
 
-def _regular(data: bytes, separator: bytes, width: int) -> bool:
-    """Whether every line has `width` fields, two at least, and quotes stand around whole fields only. The last line has no end."""
+def _body(data: bytes, separator: bytes, width: int) -> int:
+    """Where the second record begins, if every one has `width` fields, two at least, and quotes stand around whole fields only; else 0. The last
+    record has no end."""
     if width < 2 or len(separator) != 1:
-        return False
+        return 0
     signs = np.frombuffer(data, np.uint8)
     ends, marks = np.flatnonzero(signs == ord("\n")), np.flatnonzero(signs == ord(separator))
     if b'"' in data:
@@ -169,17 +172,18 @@ def _regular(data: bytes, separator: bytes, width: int) -> bool:
         quotes = np.flatnonzero(quoted)
         opening, closing = quotes[::2], quotes[1::2]
         if len(opening) != len(closing):
-            return False
+            return 0
         around = [ord("\n"), ord(separator), ord('"')]  # a quote inside a quoted field is written twice: it closes and opens
         before, after = signs[opening[opening > 0] - 1], signs[closing[closing + 1 < len(signs)] + 1]
         if not (np.isin(before, around).all() and np.isin(after, around).all()):
-            return False
+            return 0
         inside = np.cumsum(quoted, dtype=np.uint8) & 1
         ends, marks = ends[inside[ends] == 0], marks[inside[marks] == 0]
     if len(marks) != (width - 1) * (len(ends) + 1):
-        return False
+        return 0
     of_line = marks.reshape(-1, width - 1)
-    return bool((of_line[:-1, -1] < ends).all() and (of_line[1:, 0] > ends).all())
+    whole = (of_line[:-1, -1] < ends).all() and (of_line[1:, 0] > ends).all()
+    return (int(ends[0]) if len(ends) else len(data)) + 1 if whole else 0
 
 
 def _check_header(header: list[str], where: str) -> None:
