@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from treadle import in_parts
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso, parse_time
@@ -24,6 +25,7 @@ from treadle.core.declare.features import Derived
 from treadle.core.declare.model import Candidate, Model
 from treadle.core.errors import Conflict, DataError
 from treadle.core.records import Ref
+from treadle.data import large as files
 from treadle.data import schema_changes, suppressed, versions
 from treadle.data.memory import free_memory
 from treadle.features import history as histories
@@ -33,6 +35,7 @@ from treadle.monitoring import alarms
 from treadle.origin import code_of, environment, environment_state
 from treadle.packaging import feature_columns, feature_lists, pack, sign_package
 from treadle.pipelines.results import Filed
+from treadle.pipelines.run import Progress
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
 from treadle.registry import versions as registry
@@ -115,15 +118,31 @@ def take_version(
 ) -> dict[str, Any]:
     """`decided`, `erased` and `due` say only that there is something to be done again: what people decided, whom, and that a moment has come."""
     try:
-        taken = versions.take(
-            dataset, folder, ws.tables, ws.ledger, now=ws.clock.now(), reach=ws.reach, erased=suppressed.known(ws.ledger, ws.settings.home),
-            uses=schema_changes.uses(ws.project, dataset), blobs=ws.blobs, memory=ws.memory,
-        )  # fmt: skip
+        budget = files.too_large(dataset, folder, ws.memory)
+        if budget is not None and ws.project.datasets.get(dataset.name) is dataset:
+            taken = in_parts.take(ws, dataset, budget, _teller(ws, f"data:{dataset.name}"))
+        else:
+            taken = versions.take(
+                dataset, folder, ws.tables, ws.ledger, now=ws.clock.now(), reach=ws.reach, erased=suppressed.known(ws.ledger, ws.settings.home),
+                uses=schema_changes.uses(ws.project, dataset), blobs=ws.blobs, memory=ws.memory,
+            )  # fmt: skip
     finally:  # a broken promise is told also when it stops the run
         if alarms.about_data(ws.ledger, ws.clock):
             alarms.deliver(ws.ledger, ws.notifiers)
     versions.record(taken, ws.ledger)
     return versions.result(taken)
+
+
+def _teller(ws: Workspace, step: str) -> Callable[[str], None]:
+    """Takes a line about how far a long step is to whoever watches the run, or else to its log."""
+
+    def tell(line: str) -> None:
+        if ws.watch is not None:
+            ws.watch(Progress(step, "note", reason=line))
+        else:
+            print(line, flush=True)
+
+    return tell
 
 
 def given_version(version: dict[str, Any], ws: Workspace) -> dict[str, Any]:

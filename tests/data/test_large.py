@@ -20,6 +20,7 @@ from treadle.backends.memory_ledger import MemoryLedger
 from treadle.core.declare.data import Dataset
 from treadle.core.errors import ContractViolated, DataError
 from treadle.data import large, versions
+from treadle.data import parts as reading
 from treadle.data.versions import Version
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -73,7 +74,7 @@ def test_in_parts_it_is_what_it_is_at_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_parquet_files_are_read_in_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large, "_SLICE", 700)
+    monkeypatch.setattr(reading, "SLICE", 700)
     for i in range(3):
         frame = pl.DataFrame({"id": [i * 900 + j for j in range(1000)], "at": [NOW - timedelta(hours=j) for j in range(1000)], "paid": [1.0] * 1000})
         frame.write_parquet(tmp_path / f"part{i}.parquet")

@@ -13,7 +13,8 @@ import pytest
 
 from treadle.core.errors import DataError
 from treadle.core.schema import Column
-from treadle.data.parsing import Unparsed, parse_columns, read_strings
+from treadle.data.csv_text import read_strings
+from treadle.data.parsing import Unparsed, parse_columns
 from treadle.data.profile import Profile, profile
 
 Write = Callable[..., Path]

@@ -21,8 +21,9 @@ import treadle as tr
 from treadle.core.errors import Conflict, DataError, StorageError, UsageError
 from treadle.data import sources
 from treadle.data import write_project as module
+from treadle.data.csv_text import read_strings
 from treadle.data.json_rows import read_lines
-from treadle.data.parsing import parse_columns, read_strings
+from treadle.data.parsing import parse_columns
 from treadle.data.profile import Profile, profile
 from treadle.data.write_project import slug, write_blank, write_project
 

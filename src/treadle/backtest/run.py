@@ -102,7 +102,7 @@ def _about(ws: Workspace, model: Model, history: History) -> list[Any]:
 
 def _there(ws: Workspace, id: str) -> bool:
     record = ws.ledger.get(LIFE, id)
-    return record is not None and ws.blobs.exists(record["address"])
+    return record is not None and bool(record["address"]) and ws.blobs.exists(record["address"])
 
 
 def _keep(ws: Workspace, id: str, lived: Lived) -> None:

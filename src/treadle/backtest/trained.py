@@ -75,7 +75,7 @@ def trained(
     record = ws.ledger.get(KIND, id)
     if record is not None and record.get("error"):
         raise DataError(record["error"])
-    if record is not None and ws.blobs.exists(record["address"]):
+    if record is not None and record["address"] and ws.blobs.exists(record["address"]):
         return _loaded(ws, record["address"], reused=True)
     try:
         files = _train(ws, model, history, as_of, settings, window)

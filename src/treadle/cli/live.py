@@ -31,6 +31,7 @@ _COLORS = {"✓": "32", "✗": "31", "?": "33", "↻": "33", "!": "33", "=": "2"
 _TOLD = 5  # retries and warnings of one fan-out's tasks that are told one by one
 PATIENCE = 0.5  # seconds a run must last before anything but lines is drawn
 EVERY = 1.0  # seconds between two drawings where nothing happened
+NOTES = 15.0  # seconds between two lines about a step that goes on
 _SOON = 0.2  # seconds that lines may wait for each other
 
 
@@ -77,6 +78,9 @@ class Board:
             self.reasons[p.step] = p.reason
             if p.tasks:
                 self.fans[p.step] = _Fan(p.tasks)
+            return []
+        if p.state == "note":
+            self.reasons[p.step] = p.reason
             return []
         if p.state == "retry":
             self.running.pop(p.step, None)
@@ -168,10 +172,15 @@ class Lines:
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
         self._stream, self._color, self._board = stream, color, Board()
+        self._noted = time.monotonic()
 
     def watch(self, progress: Progress) -> None:
-        """Tell it."""
-        self.write(self._board.note(progress, time.monotonic()))
+        """Tell it. Of a step that says how far it is, a line now and then."""
+        now = time.monotonic()
+        lines = self._board.note(progress, now)
+        if progress.state == "note" and now - self._noted >= NOTES:
+            self._noted, lines = now, [_line(progress.step, "note", progress.reason)]
+        self.write(lines)
 
     def write(self, lines: Sequence[str]) -> None:
         if not lines:

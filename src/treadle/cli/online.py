@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from treadle.cli import show
 from treadle.core.clock import iso, parse_time
 from treadle.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from treadle.pipelines.run import Progress
+
+NOTES = 10.0  # seconds between two lines about a step that goes on
 
 
 @click.command(epilog="Example: treadle materialise weather --from 2026-01-01 --to 2026-02-01")
@@ -35,6 +41,7 @@ def materialise(ctx: click.Context, view: str, since: str | None, until: str | N
     if begin and end and begin >= end:
         raise UsageError(f"--from {since} is not before --to {until}.")
     with show.opened(ctx) as ws:
+        ws.watch = None if json_ else _noted()
         views = [view_of(ws, view)] if view or not ws.project.views else list(ws.project.views.values())
         if follow:
             while True:
@@ -109,6 +116,19 @@ def length(seconds: float | None) -> str:
         if abs(seconds) >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def _noted() -> Callable[[Progress], None]:
+    """Says how far the reading of a large source is."""
+    told = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        if progress.state == "note" and time.monotonic() - told >= NOTES:
+            told = time.monotonic()
+            show.say(f"{progress.step}: {progress.reason}")
+
+    return tell
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -15,7 +15,7 @@ import polars as pl
 from treadle.core.declare import source as declare
 from treadle.core.errors import DataError
 from treadle.core.schema import Kind
-from treadle.data import json_rows, parsing
+from treadle.data import csv_text, json_rows, parsing
 
 MOST_CLASSES = 30
 NULLS: tuple[str, ...] = declare.csv("").options["null_values"]
@@ -97,9 +97,9 @@ def read(path: Path) -> tuple[pl.DataFrame, Writing]:
         return frame, Writing("parquet")
     if path.suffix.lower() in _JSON or _is_object(first):
         return json_rows.read_lines(path, path.name), Writing("jsonl")
-    text = parsing.read_text(path)
+    text = csv_text.read_text(path)
     separator = sniff(text)
-    frame = parsing.missing_as_null(parsing.split_fields(text, separator, path.name), NULLS)
+    frame = csv_text.missing_as_null(csv_text.split_fields(text, separator, path.name), NULLS)
     uniques = {c: frame[c].drop_nulls().str.strip_chars().unique() for c in frame.columns}
     plain = [_plain_part(u) for u in uniques.values()]
     warnings: list[str] = []
@@ -108,7 +108,7 @@ def read(path: Path) -> tuple[pl.DataFrame, Writing]:
     header = pl.Series(frame.columns)
     if parsing.plain_numbers(header.str.strip_chars()).is_not_null().sum() * 2 > len(header):
         warnings.append("Most names in the first line are numbers: is it a row of data? A CSV file needs a line of column names first.")
-    frame = parsing.missing_as_null(frame, missing) if missing else frame
+    frame = csv_text.missing_as_null(frame, missing) if missing else frame
     return frame, Writing("csv", separator, tuple(missing), comma, tuple(warnings))
 
 
@@ -172,7 +172,7 @@ def sniff(text: str) -> str:
     sample = text[:65536]
     best, found = (0.0, 0), ","
     for separator in _SEPARATORS:
-        rows = [record for _, record in islice(parsing.records(sample, separator), 200)]
+        rows = [record for _, record in islice(csv_text.records(sample, separator), 200)]
         if len(text) > len(sample) and len(rows) > 2:
             rows.pop()  # cut off in the middle
         width = len(rows[0]) if rows else 0

@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from treadle.core.errors import DataError
-from treadle.data.parsing import bad_byte
+from treadle.data.csv_text import bad_byte
 
 _CHUNK = 50_000  # lines decoded at once
 _decode = msgspec.json.Decoder().decode

@@ -7,10 +7,11 @@ would read them differently. Row rules see the rows of a part only, so an expres
 
 from __future__ import annotations
 
-import codecs
+import errno
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Any
 
 import polars as pl
 
-from treadle.core.declare.data import Dataset, names
-from treadle.core.errors import DataError, UsageError
+from treadle.core.declare.data import STOPS, Dataset, names
+from treadle.core.errors import DataError, StorageError, UsageError
 from treadle.data import promises, quarantine, sources
 from treadle.data.memory import free_memory
-from treadle.data.parsing import day_first, missing_as_null, split_fields
+from treadle.data.parsing import day_first
+from treadle.data.parts import SLICE, parts
 from treadle.data.source_files import _GROWTH as GROWTH
 from treadle.data.source_files import LocalFiles
 from treadle.data.suppressed import Suppressed
@@ -33,7 +35,7 @@ from treadle.ports.tables import Commit, Tables
 KINDS = ("csv", "parquet")
 _SHARE = 0.5  # of the free memory; what would need more is read in parts
 _LEAST, _MOST = 1 << 20, 64 << 20  # bytes of CSV in a part
-_SLICE = 1 << 17  # rows of Parquet in a part
+MOST_REFUSED = 200_000  # rows set aside that are shown of a file with so many that it is refused, about
 _LINE = "__line__"  # part and place in it: the order of the source, as far as rows of one sort go
 _DAY = r"^\s*[0-9]{1,2}[/-][0-9]{1,2}[/-][0-9]{4}"
 
@@ -49,6 +51,9 @@ class Sifted:
     excluded: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     good: int = 0
+    aside: int = 0
+    second: list[Path] = field(default_factory=list)  # lines of rows that stand in an earlier part already
+    untold: int = 0  # of these, the ones that no frame holds
     fixed: int = 0
     released: int = 0
     again: str = ""
@@ -72,11 +77,14 @@ def too_large(dataset: Dataset, folder: Path, memory: int | None = None) -> int 
 
 def commit(
     dataset: Dataset, folder: Path, tables: Tables, ledger: Ledger, *, memory: int, now: datetime, erased: Suppressed,
-    uses: Mapping[str, Sequence[str]] | None,
+    uses: Mapping[str, Sequence[str]] | None, scratch: Path | None = None, say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Commit, quarantine.SortedOut, dict[str, int]]:  # fmt: skip
     """Read, check and store all rows; returns the commit, what was set aside (its `good` only counts), and what was out of scope.
 
-    Raises: as `versions.take`; UsageError without DuckDB.
+    Args:
+        scratch: a folder for files that are not kept, about twice the size of the source; the system's own if None.
+        say: told how far it is, after each part.
+    Raises: as `versions.take`; UsageError without DuckDB; DataError where the memory, and StorageError where the disk is not enough.
     """
     try:
         import duckdb
@@ -84,30 +92,58 @@ def commit(
         raise UsageError(
             f"Files as large as {dataset.source.path!r} are sorted by DuckDB, which is not installed.", hint="Run: pip install 'treadle[sql]'"
         ) from None
-    with tempfile.TemporaryDirectory(prefix="treadle-large-") as scratch:
-        place = Path(scratch)
-        found = _sift(dataset, folder, place, ledger, memory, now, erased)
+    with tempfile.TemporaryDirectory(prefix="treadle-large-", dir=scratch) as within, _enough(dataset, memory, Path(within)):
+        place = Path(within)
+        found = _sift(dataset, folder, place, ledger, memory, now, erased, say)
+        say(f"{found.rows:,} rows read; looking for doubles")
         engine = duckdb.connect(config={"memory_limit": f"{max(64, memory // 3 >> 20)}MB", "temp_directory": str(place / "spill"), "threads": 1})
         try:
             engine.execute("SET enable_progress_bar = false")
-            doubles = _doubles(dataset, found, engine)
+            doubles = _doubles(dataset, found, engine, place)
             sorted_out = _told(dataset, found, doubles)
             if not found.good:
                 nothing = pl.LazyFrame(schema=found.schema)
                 promises.keep(dataset, nothing, sorted_out, ledger=ledger, tables=tables, now=now, uses=uses)
                 raise DataError(f"None of the {found.rows:,} rows is left after exclusions and contract.", where=f"data set {dataset.name!r}")
-            ready = _sorted(dataset, found, doubles, engine, place)
+            say(f"{found.rows:,} rows read; putting them in order")
+            ready = _sorted(dataset, found, engine, place)
         finally:
             engine.close()
         scan = pl.scan_parquet(ready, glob=False, hive_partitioning=False).select(found.schema.names() if found.schema else [])
         promises.keep(dataset, scan, sorted_out, ledger=ledger, tables=tables, now=now, uses=uses)
         sort = [dataset.event_time, *dataset.key] if dataset.event_time else []
-        made = tables.commit(dataset.name, _slices(ready, found.schema), mode="replace", key=dataset.key, sort=sort)
+        made = tables.commit(dataset.name, _slices(ready, found.schema, say), mode="replace", key=dataset.key, sort=sort)
         return made, sorted_out, dict(found.excluded)
 
 
+@contextmanager
+def _enough(dataset: Dataset, memory: int, place: Path) -> Iterator[None]:
+    """Says in one sentence that memory or disk ran out."""
+    try:
+        yield
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
+            raise too_little(dataset, memory, said or "There was no more memory") from error
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error):
+            raise StorageError(
+                "The disk is full: reading a file larger than memory takes about twice its size of temporary files.", where=str(place),
+                hint="Make room there, or set TREADLE_HOME to a folder on a larger disk. Nothing was changed.",
+            ) from error  # fmt: skip
+        raise
+
+
+def too_little(dataset: Dataset, memory: int, what: str) -> DataError:
+    """The error that says a data set was not read for want of memory."""
+    return DataError(
+        f"{what.rstrip('.')}; reading {dataset.source.path!r} in parts was to get by with {memory / 1e9:.2f} GB.", where=f"data set {dataset.name!r}",
+        hint=f"Nothing was changed. Say that less may be taken, which makes the parts smaller (TREADLE_MEMORY={max(64, memory // 2 >> 20)}MB), "
+        "or raise the limit on this process, or split the source into files and name each a data set.",
+    )  # fmt: skip
+
+
 def _sift(
-    dataset: Dataset, folder: Path, place: Path, ledger: Ledger, memory: int, now: datetime, erased: Suppressed
+    dataset: Dataset, folder: Path, place: Path, ledger: Ledger, memory: int, now: datetime, erased: Suppressed, say: Callable[[str], None]
 ) -> Sifted:
     from treadle.data.versions import sift
 
@@ -116,7 +152,7 @@ def _sift(
     needed = list(dict.fromkeys(c for group in unique for c in group))
     orders: dict[str, bool] = {}
     size = min(_MOST, max(_LEAST, memory // 48))
-    for number, raw in enumerate(_parts(dataset, folder, size)):
+    for number, (raw, share) in enumerate(parts(dataset, folder, size)):
         _one_order(raw, dataset, orders)
         if sources.ROW_NUMBER in dataset.key and sources.ROW_NUMBER not in raw.columns:
             raw = raw.with_row_index(sources.ROW_NUMBER, found.rows).with_columns(pl.col(sources.ROW_NUMBER).cast(pl.Int64))
@@ -138,6 +174,7 @@ def _sift(
             found.bad.append(place / f"bad-{number:06}.parquet")
             bad.write_parquet(found.bad[-1], compression="lz4")
         found.good += out.good.height
+        found.aside += out.bad.height
         found.counts.update(out.counts)
         found.excluded.update(passed.excluded)
         found.fixed += out.fixed
@@ -145,6 +182,7 @@ def _sift(
         found.again = min(filter(None, (found.again, out.again)), default="")
         found.used += out.used
         found.outdated = set(out.outdated) if found.outdated is None else found.outdated & set(out.outdated)
+        say(f"{found.rows:,} rows read, {share:.0%}")
     if not found.rows:
         where = f"data set {dataset.name!r} ({dataset.source.path})"
         raise DataError("There are no rows.", where=where, hint="Check that the source is the one you mean and has been filled.")
@@ -161,7 +199,7 @@ def _unique(dataset: Dataset) -> list[tuple[str, ...]]:
     return [dataset.key, *columns, *(names(group) for group in (contract.unique if contract else ()))]
 
 
-def _doubles(dataset: Dataset, found: Sifted, engine: Any) -> pl.DataFrame:
+def _doubles(dataset: Dataset, found: Sifted, engine: Any, place: Path) -> pl.DataFrame:
     """Rows whose values, where they must be unique, stood in an earlier part: their lines and reasons."""
     files = [str(p) for p in found.keys]
     told = [pl.DataFrame(schema={_LINE: pl.Int64, "reason": pl.String})]
@@ -169,20 +207,41 @@ def _doubles(dataset: Dataset, found: Sifted, engine: Any) -> pl.DataFrame:
         columns = ", ".join(map(_quoted, group))
         same = " AND ".join(f"k.{_quoted(c)} IS NOT DISTINCT FROM d.{_quoted(c)}" for c in group)
         known = "TRUE" if i == 0 else " AND ".join(f"{_quoted(c)} IS NOT NULL" for c in group)
-        rows = engine.execute(
-            f"""WITH doubled AS (SELECT {columns}, min({_LINE} >> 32) AS first FROM read_parquet(?) WHERE {known} GROUP BY {columns}
-            HAVING count(*) > 1) SELECT k.{_LINE} FROM read_parquet(?) k JOIN doubled d ON {same} WHERE k.{_LINE} >> 32 > d.first""",
+        second = place / f"second-{i}.parquet"
+        count = engine.execute(
+            f"""COPY (WITH doubled AS (SELECT {columns}, min({_LINE} >> 32) AS first FROM read_parquet(?) WHERE {known} GROUP BY {columns}
+            HAVING count(*) > 1) SELECT k.{_LINE} FROM read_parquet(?) k JOIN doubled d ON {same} WHERE k.{_LINE} >> 32 > d.first)
+            TO {_text(second)} (FORMAT parquet)""",
             [files, files],
-        ).fetchall()
-        if rows:
-            said = f"{' + '.join(group)} is not unique"
-            told.append(pl.DataFrame({_LINE: [r[0] for r in rows], "reason": said}, schema={_LINE: pl.Int64, "reason": pl.String}))
+        ).fetchone()[0]
+        if count:
+            said, lines = f"{' + '.join(group)} is not unique", pl.scan_parquet(second, glob=False)
+            if _refused(dataset, found, count) and count > MOST_REFUSED:
+                found.counts[said] += count - MOST_REFUSED
+                found.untold += count - MOST_REFUSED
+                lines = lines.head(MOST_REFUSED)
+            told.append(lines.select(pl.col(_LINE).cast(pl.Int64), pl.lit(said).alias("reason")).collect())
+            found.second.append(second)
     return pl.concat(told)
+
+
+def _refused(dataset: Dataset, found: Sifted, more: int = 0) -> bool:
+    """Whether so many rows are set aside that the run stops: then the first of them say what is wrong, and all might not fit into memory."""
+    stops, limit = (dataset.contract.stop_on, dataset.contract.at_most) if dataset.contract else (STOPS, 0.05)
+    return "at_most" in stops and found.aside + more > limit * (found.good + found.aside)
 
 
 def _told(dataset: Dataset, found: Sifted, doubles: pl.DataFrame) -> quarantine.SortedOut:
     """All rows set aside: those of the parts, and those that only the whole showed to be second."""
-    bad = pl.concat([pl.read_parquet(p, glob=False) for p in found.bad])
+    kept, told = found.bad, found.aside
+    if _refused(dataset, found):
+        kept, told = [], 0
+        for path in found.bad:
+            if told < MOST_REFUSED:
+                kept.append(path)
+                told += int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    more = found.aside - told + found.untold
+    bad = pl.concat([pl.read_parquet(p, glob=False) for p in kept])
     unread, reason = bad.columns[-3:-1]
     if doubles.height:
         own = bad.select(_LINE, pl.col(reason).alias("__own__"))  # a row that is bad in its part may say already that it is second
@@ -200,120 +259,35 @@ def _told(dataset: Dataset, found: Sifted, doubles: pl.DataFrame) -> quarantine.
     nothing = pl.DataFrame({"rows": pl.repeat(None, found.good, dtype=pl.Null, eager=True)})  # only counted
     return quarantine.SortedOut(
         nothing, bad, dict(found.counts.most_common()), fixed=found.fixed, released=found.released, again=found.again, used=found.used,
-        outdated=tuple(sorted(found.outdated or ())),
+        outdated=tuple(sorted(found.outdated or ())), more=more,
     )  # fmt: skip
 
 
-def _sorted(dataset: Dataset, found: Sifted, doubles: pl.DataFrame, engine: Any, place: Path) -> Path:
+def _sorted(dataset: Dataset, found: Sifted, engine: Any, place: Path) -> Path:
     ready = place / "sorted.parquet"
-    engine.execute(f"CREATE TEMP TABLE doubles ({_LINE} BIGINT)")
-    late = doubles[_LINE].unique().to_list()
-    if late:
-        engine.executemany("INSERT INTO doubles VALUES (?)", [[row] for row in late])
     by = [dataset.event_time, *dataset.key] if dataset.event_time else [_LINE]
     order = ", ".join(f"{_quoted(c)} ASC NULLS FIRST" for c in by if c)
     if not dataset.event_time:  # the parts are in order
         engine.execute("SET preserve_insertion_order = true")
+    once = f"WHERE {_LINE} NOT IN (SELECT {_LINE} FROM read_parquet(?))" if found.second else ""
     ordered = f"ORDER BY {order}" if dataset.event_time else ""
     engine.execute(
-        f"""COPY (SELECT * FROM read_parquet(?) WHERE {_LINE} NOT IN (SELECT {_LINE} FROM doubles) {ordered})
-        TO '{ready}' (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 65536)""",
-        [[str(p) for p in found.parts]],
+        f"""COPY (SELECT * FROM read_parquet(?) {once} {ordered})
+        TO {_text(ready)} (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 65536)""",
+        [[str(p) for p in found.parts], *([[str(p) for p in found.second]] if once else [])],
     )
     for path in found.parts:
         path.unlink()
     return ready
 
 
-def _slices(ready: Path, schema: pl.Schema | None) -> Iterator[pl.DataFrame]:
+def _slices(ready: Path, schema: pl.Schema | None, say: Callable[[str], None]) -> Iterator[pl.DataFrame]:
     assert schema is not None
     scan = pl.scan_parquet(ready, glob=False, hive_partitioning=False)
     total = int(scan.select(pl.len()).collect().item())
-    for start in range(0, total, _SLICE):
-        yield scan.slice(start, _SLICE).select(schema.names()).collect().cast(dict(schema))  # type: ignore[arg-type]
-
-
-def _parts(dataset: Dataset, folder: Path, size: int) -> Iterator[pl.DataFrame]:
-    files = LocalFiles(folder)
-    columns: list[str] | None = None
-    for file in files.listed(dataset.source.path):
-        with files.fetched(file) as path:
-            for frame in _csv(path, dataset, size) if dataset.source.kind == "csv" else _parquet(path):
-                if columns is None:
-                    columns = frame.columns
-                elif set(columns) != set(frame.columns):
-                    raise DataError(f"{file.name} has other columns than the files before it.", where=file.name, hint="Give them the same columns.")
-                if frame.height:
-                    yield frame.select(columns)
-
-
-def _parquet(path: Path) -> Iterator[pl.DataFrame]:
-    try:
-        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        total = int(scan.select(pl.len()).collect().item())
-        for start in range(0, total, _SLICE):
-            yield scan.slice(start, _SLICE).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"The file does not parse: {str(error).splitlines()[0]}", where=path.name) from None
-
-
-def _csv(path: Path, dataset: Dataset, size: int) -> Iterator[pl.DataFrame]:
-    """The file in parts that end where a record ends, each read as a file with the same header."""
-    options = dataset.source.options
-    header, line = "", 1
-    for text in _texts(path, str(options.get("encoding", "")), size):
-        whole = header + text
-        try:
-            frame = split_fields(whole, options["separator"], path.name)
-        except DataError as error:
-            if header:
-                error.where = f"{path.name}, the part from line {line:,} on, lines counted from there"
-            raise
-        if not header:
-            header = text[: text.index("\n") + 1] if "\n" in text else text + "\n"
-        line += text.count("\n")
-        yield missing_as_null(frame, options["null_values"])
-
-
-def _texts(path: Path, encoding: str, size: int) -> Iterator[str]:
-    """Pieces of a text that end after a line break outside of quotes."""
-    decoder = codecs.getincrementaldecoder(encoding or "utf-8-sig")()
-    waiting, limit = "", 16 * size
-    with path.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not encoding:
-            decoder = codecs.getincrementaldecoder("utf-16")()
-        file.seek(0)
-        while data := file.read(size):
-            try:
-                waiting += decoder.decode(data)
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"Around byte {file.tell() - len(data) + error.start:,} it is not {encoding or 'UTF-8'}.", where=path.name,
-                    hint="A file this large is read in parts, and its encoding has to be said: tr.csv(..., encoding='cp1252').",
-                ) from None  # fmt: skip
-            if "\r" in waiting:
-                held = waiting.endswith("\r")
-                waiting = waiting[: len(waiting) - held].replace("\r\n", "\n").replace("\r", "\n") + "\r" * held
-            end = _record_end(waiting)
-            if end:
-                yield waiting[:end]
-                waiting = waiting[end:]
-            elif len(waiting) > limit:
-                raise DataError(f"A record of more than {limit:,} characters.", where=path.name, hint="Is a quote opened and never closed?")
-    waiting += decoder.decode(b"", final=True)
-    if waiting.strip("\r\n"):
-        yield waiting.replace("\r", "\n")
-
-
-def _record_end(text: str) -> int:
-    """Where the last whole record ends: after a line break with an even number of quotes before it; 0 if there is none."""
-    quotes, end = text.count('"'), len(text)
-    while (at := text.rfind("\n", 0, end)) >= 0:
-        quotes -= text.count('"', at, end)
-        if quotes % 2 == 0:
-            return at + 1
-        end = at
-    return 0
+    for start in range(0, total, SLICE):
+        say(f"{start:,} rows stored, {start / total:.0%}")
+        yield scan.slice(start, SLICE).select(schema.names()).collect().cast(dict(schema))  # type: ignore[arg-type]
 
 
 def _one_order(raw: pl.DataFrame, dataset: Dataset, orders: dict[str, bool]) -> None:
@@ -328,6 +302,10 @@ def _one_order(raw: pl.DataFrame, dataset: Dataset, orders: dict[str, bool]) -> 
                 f"Column {name!r} has dates like 03/04/2013, and a part of the file does not say which of the two is the day.",
                 where=f"data set {dataset.name!r} ({dataset.source.path})", hint="Write dates as 2013-04-03 in a file this large, or split it.",
             )  # fmt: skip
+
+
+def _text(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:

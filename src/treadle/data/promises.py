@@ -88,7 +88,7 @@ def newest_moment(dataset: Dataset, lazy: pl.LazyFrame, now: datetime) -> dateti
     column = dataset.known_time or dataset.event_time
     if column is None:
         return None
-    value = lazy.select(pl.col(column).filter(pl.col(column) <= now).max()).collect().item()
+    value = lazy.filter(pl.col(column) <= now).select(pl.col(column).max()).collect(engine="streaming").item()
     return value if isinstance(value, datetime) else None
 
 
@@ -111,7 +111,8 @@ def _stops(dataset: Dataset, promise: str) -> bool:
 
 def _at_most(dataset: Dataset, sorted_out: quarantine.SortedOut, rows: int) -> list[Broken]:
     # Of all rows there are, not of those that came last: one bad message among three new ones is no reason to stop.
-    bad, total = sorted_out.bad.height, rows + sorted_out.bad.height
+    bad = sorted_out.bad.height + sorted_out.more
+    total = rows + bad
     share, limit = bad / max(1, total), dataset.contract.at_most if dataset.contract else 0.05
     if share <= limit:
         return []
@@ -244,7 +245,8 @@ def _record(
     again = before.get("again", "")
     body: dict[str, Any] = {
         "dataset": dataset.name, "owner": dataset.owner, "taken": iso(now), "rows": rows, "stopped": schema is None, "broken": broken,
-        "quarantine": tables.put(sorted_out.bad) if sorted_out.bad.height else "", "quarantined": sorted_out.bad.height, "counts": sorted_out.counts,
+        "quarantine": tables.put(sorted_out.bad) if sorted_out.bad.height else "", "quarantined": sorted_out.bad.height + sorted_out.more,
+        "counts": sorted_out.counts,
         "fixed": sorted_out.fixed, "released": sorted_out.released, "outdated": sorted_out.outdated,
         "newest": iso(newest) if newest else "", "again": iso(min(moments)) if moments else "",
         "due": again if again and now > parse_time(again) else before.get("due", ""),

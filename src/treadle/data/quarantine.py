@@ -64,6 +64,7 @@ class SortedOut:
         again: ISO moment from which the same source gives another answer; '' if none.
         used: ids of the decisions that were applied.
         rows: for each row of `bad` its number in the frame that was sorted.
+        more: rows set aside that are not in `bad`: of a file larger than memory with so many that it is refused.
     """
 
     good: pl.DataFrame
@@ -75,6 +76,7 @@ class SortedOut:
     again: str = ""
     used: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
+    more: int = 0
 
 
 def standing(dataset: str, ledger: Ledger) -> list[Decision]:

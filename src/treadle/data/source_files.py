@@ -19,8 +19,8 @@ from treadle.core.canonical import digest
 from treadle.core.declare.source import Source
 from treadle.core.errors import DataError, Unavailable
 from treadle.data import json_rows
+from treadle.data.csv_text import read_strings
 from treadle.data.memory import enough_memory
-from treadle.data.parsing import read_strings
 from treadle.ports.files import Files, Listed
 from treadle.ports.source import Rows
 

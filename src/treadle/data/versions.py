@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -83,7 +83,7 @@ class Taken:
 def take(
     dataset: Dataset, folder: Path, tables: Tables, ledger: Ledger, *, now: datetime | None = None, reach: Reach | None = None,
     erased: Suppressed = NOBODY, uses: Mapping[str, Sequence[str]] | None = None, blobs: Blobs | None = None,
-    memory: int | None = None,
+    memory: int | None = None, scratch: Path | None = None, say: Callable[[str], None] = lambda line: None,
 ) -> Version:  # fmt: skip
     """Read the source, or what is new in it; leave out erased persons; apply exclusions, contract and what people decided about rows set aside;
     store the good rows and the quarantine. The same rows give the same version.
@@ -94,6 +94,7 @@ def take(
         uses: column to the views and models that use it, from `schema_changes.uses`.
         blobs: where the bytes of files go, for a set of files.
         memory: bytes that may be taken; files that would need more than a good share of them are read in parts. Measured if None.
+        scratch, say: for files read in parts, as `large.commit` has them.
     Raises: DataError, or ContractViolated when a promise that stops the run is broken.
     """
     now = now or datetime.now(UTC)
@@ -101,7 +102,7 @@ def take(
     budget = large.too_large(dataset, folder, memory)
     if budget is not None:
         commit, sorted_out, excluded = large.commit(
-            dataset, folder, tables, ledger, memory=budget, now=now, erased=erased, uses=uses
+            dataset, folder, tables, ledger, memory=budget, now=now, erased=erased, uses=uses, scratch=scratch, say=say
         )
         bad = sorted_out.bad
         return finished(
@@ -249,5 +250,5 @@ def _exclude(frame: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, dict[
 def _range(scan: pl.LazyFrame, column: str | None) -> tuple[str, str]:
     if column is None:
         return "", ""
-    low, high = scan.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).collect().row(0)
+    low, high = scan.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).collect(engine="streaming").row(0)
     return (iso(low), iso(high)) if low is not None and high is not None else ("", "")

@@ -19,6 +19,7 @@ from treadle.core.declare.project import Project
 from treadle.core.errors import Corrupt, NotFound
 from treadle.core.records import Record, Ref
 from treadle.data import filesets, versions
+from treadle.data.promises import STATE
 from treadle.data.quarantine import key_digest
 from treadle.data.suppressed import KIND, PARTS, named_by, spelt
 from treadle.features.online import entity_key
@@ -116,7 +117,7 @@ def survey(project: Project, subject: str, ledger: Ledger, tables: Tables, blobs
     """Look where a person is. Reads every version of the data sets that are about persons, and changes nothing."""
     columns = person_columns(project)
     named = tuple(dict.fromkeys(c for names in columns.values() for c in names))
-    records = ledger.find(versions.KIND)
+    records = [*ledger.find(versions.KIND), *_stopped(ledger)]
     found: dict[str, pl.DataFrame] = {}  # address to the person's rows
     schemas: dict[str, Mapping[str, Any]] = {}
     for record in records:
@@ -153,9 +154,18 @@ def survey(project: Project, subject: str, ledger: Ledger, tables: Tables, blobs
             rows = found.get(address)
             if dataset is not None and rows is not None and rows.height and all(c in rows.columns for c in dataset.key):
                 rows_keys.setdefault(dataset.name, set()).update(key_digest(row) for row in rows.select(dataset.key).iter_rows())
-    made = derived({h.address for h in held}, ledger, blobs)
+    made = derived({h.address for h in held if h.address}, ledger, blobs)
     files = {a for rows in found.values() if set(filesets.SCHEMA) <= set(rows.columns) for a in rows["address"].to_list()}
     return Plan(marks, columns, held, made, entities, trained(held, ledger), undeclared, rows_keys, sorted(files))
+
+
+def _stopped(ledger: Ledger) -> list[Record]:
+    """What runs that a promise stopped set aside, as versions without rows: no version has it."""
+    kept = {r["quarantine"] for r in ledger.find(versions.KIND)}
+    return [
+        Record(STATE, f"{r['dataset']}-stopped", {"dataset": r["dataset"], "address": "", "quarantine": r["quarantine"]})
+        for r in ledger.find(STATE) if r["quarantine"] and r["quarantine"] not in kept
+    ]  # fmt: skip
 
 
 def marks_of(
@@ -244,7 +254,7 @@ def entities_of(view: View, columns: Mapping[str, Sequence[str]], subject: str, 
         return []
     keys: set[str] = {subject} if len(view.entity) == 1 else set()
     for record in records:
-        if record["dataset"] == view.source.name and tables.exists(record["address"]):
+        if record["dataset"] == view.source.name and record["address"] and tables.exists(record["address"]):
             scan = tables.scan(record["address"])
             schema = scan.collect_schema()
             if all(c in schema for c in view.entity):

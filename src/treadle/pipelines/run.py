@@ -34,7 +34,8 @@ class Progress:
     """One thing that happened in a run.
 
     `state` is 'planned' (once, before all others: `waits` says what each step waits for), 'started', 'done', 'reused', 'skipped', 'waiting', 'retry',
-    'failed', 'cancelled', 'warning' or 'interrupted'. A fan-out that starts says how many `tasks` it has; these are named `score[3]`.
+    'failed', 'cancelled', 'warning', 'note' (it goes on, `reason` says how far) or
+    'interrupted'. A fan-out that starts says how many `tasks` it has; these are named `score[3]`.
     """
 
     step: str
