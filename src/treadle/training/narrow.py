@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 WIDE = 1_000  # columns of one kind, numbers or categories: up to so many all are used
 FEWEST = 300  # beyond it so many are used, or a tenth as many as there are rows to learn from
-CELLS = 20_000_000  # rows times columns that are looked at
+CELLS = 10_000_000  # rows times columns that are looked at
 _AT_ONCE = 500  # columns
 
 
@@ -36,7 +36,8 @@ def wide(made: Any) -> bool:
 
 def strongest(made: Any, frame: pl.DataFrame, truth: np.ndarray, task: str) -> list[list[str]]:
     """The columns that each part of a pipeline's encoding is to take."""
-    few = max(2_000, CELLS // max(1, frame.width))
+    rows_there = frame.height
+    few = max(1_000, CELLS // max(1, frame.width))
     if frame.height > few:
         rows = np.sort(np.random.default_rng(0).choice(frame.height, few, replace=False))
         frame, truth = frame[rows], truth[rows]
@@ -44,7 +45,7 @@ def strongest(made: Any, frame: pl.DataFrame, truth: np.ndarray, task: str) -> l
     for _, _, columns in made[0].transformers:
         names = list(columns)
         if len(names) > WIDE:
-            count = max(FEWEST, frame.height // 10)
+            count = max(FEWEST, rows_there // 10)
             best = np.argsort(-_strengths(frame, names, truth, task), kind="stable")[:count]
             names = [names[i] for i in np.sort(best)]
         found.append(names)
