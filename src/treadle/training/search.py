@@ -213,7 +213,7 @@ class _State:
         if best is None:
             reasons = "; ".join(sorted({f"{t.family}: {t.error}" for t in self.trials if t.error}))
             hint = "Look at the data, or choose other candidates."
-            raise DataError(f"None of the {len(self.trials)} settings could be fitted: {reasons}", hint=hint)
+            raise DataError(f"None of the {len(self.trials)} settings could be fitted: {reasons.rstrip('.')}.", hint=hint)
         said = self.said()
         chosen = next(c for c in candidates if c.family == best.family)
         winner = estimators.pipeline(chosen, best.params, rows.task, rows.numbers, rows.categories, rows.seed, rows.threads, rows.kind)
