@@ -18,7 +18,7 @@ from treadle.backends.memory_ledger import MemoryLedger
 from treadle.backends.sqlite_ledger import SqliteLedger
 from treadle.core.errors import StorageError, UsageError
 from treadle.core.records import Point
-from treadle.points import EVERY, Points, search_runs, start_run
+from treadle.points import AHEAD, EVERY, Points, search_runs, start_run
 
 
 def test_what_was_logged_is_there_in_order_when_flush_returns(tmp_path: Path) -> None:
@@ -84,6 +84,40 @@ def test_a_killed_process_loses_nothing_that_was_flushed_and_at_most_the_last_mo
     assert len(found) > 500
     assert [p.step for p in found] == list(range(len(found)))  # none is missing in between
     assert killed - found[-1].value < 5.0  # a tenth of a second where the disk and the processor are not busy with others
+
+
+class Held(MemoryLedger):
+    """A disk that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def log_points(self, points: Iterable[Point]) -> None:
+        self.go.wait()
+        super().log_points(points)
+
+
+def test_a_caller_faster_than_the_disk_waits_so_that_a_kill_costs_little() -> None:
+    ledger, logged = Held(), [0]
+    points = Points(ledger)
+
+    def log() -> None:
+        for step in range(3 * AHEAD):
+            points.log("run", "x", 1.0, step)
+            logged[0] = step + 1
+
+    caller = threading.Thread(target=log)
+    caller.start()
+    give_up, before = time.monotonic() + 60, -1
+    while logged[0] != before and time.monotonic() < give_up:  # until it stands still
+        before = logged[0]
+        time.sleep(0.2)
+    assert logged[0] < AHEAD
+    ledger.go.set()
+    caller.join()
+    points.close()
+    assert [p.step for p in ledger.points("run")] == list(range(3 * AHEAD))
 
 
 def test_a_process_that_ends_writes_what_waits(tmp_path: Path) -> None:

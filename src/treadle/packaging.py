@@ -25,6 +25,7 @@ from treadle.registry import versions as registry
 from treadle.serving.loaded import Loaded
 
 PARITY_ROWS = 2_000
+AT_ONCE = 2_000_000  # feature values that are lists of Python's at a time: of very wide rows fewer rows
 PARITY = 1e-5
 
 
@@ -43,7 +44,8 @@ def pack(
     target = trained["target"]
     numbers, categories = feature_columns(rows)
     order = [f["name"] for f in signature["features"]]
-    sample = rows[np.random.default_rng(model.seed).choice(rows.height, min(PARITY_ROWS, rows.height), replace=False)]
+    count = min(PARITY_ROWS, rows.height, max(100, AT_ONCE // len(order)))
+    sample = rows[np.random.default_rng(model.seed).choice(rows.height, count, replace=False)]
     native = outputs(target.task, trained["pipeline"], sample.select(numbers + categories), len(target.labels))
     test = rows[parts.test]
     problems: list[str] = []
@@ -67,7 +69,7 @@ def pack(
             mlmodel.write(folder, manifest, __version__)
             listed = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
             loaded = Loaded(folder, {**manifest, "files": listed}, formats())
-            served = loaded.outputs(feature_lists(sample, order))
+            served = answers(loaded, sample, order)
             difference = float(np.abs(served - native).max())
             scale = max(1.0, float(np.abs(native).max())) if target.task == "regression" else 1.0
             flips = 0 if target.task == "regression" else int(np.sum(served.argmax(1) != native.argmax(1)))
@@ -97,9 +99,10 @@ def _write_explanation(
     from treadle.assemble import tree_table
     from treadle.core.canonical import canonical
     from treadle.serving.contributions import Contributions
-    from treadle.training import explain
+    from treadle.training import explain, narrow
 
     pipeline = trained["pipeline"]
+    frame = frame.select(narrow.used(pipeline))  # what the model does not use changes no answer
     some = frame if frame.height <= 20_000 else frame[np.sort(np.random.default_rng(0).choice(frame.height, 20_000, replace=False))]
     (folder / explain.FILE).write_bytes(canonical({"values": explain.observed(some)}))
     with warnings.catch_warnings():
@@ -155,7 +158,7 @@ def _write_reference(
     assert watch is not None
     target, order = trained["target"], [f.name for f in loaded.features]
     unseen = pl.concat([*(training[positions] for positions, _ in trained["validation"]), test])
-    outputs = np.concatenate([*(said for _, said in trained["validation"]), loaded.outputs(feature_lists(test, order))])
+    outputs = np.concatenate([*(said for _, said in trained["validation"]), answers(loaded, test, order)])
     write_reference(
         folder / FILE, loaded.features, training.select(order), unseen.select(order), unseen[feature_rows.MOMENT].cast(pl.Int64).to_numpy(), outputs,
         target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed,
@@ -176,6 +179,12 @@ def feature_columns(rows: pl.DataFrame) -> tuple[list[str], list[str]]:
     """(number features, category features) of a model's rows."""
     kinds = {c: kind for c, kind in rows.schema.items() if not c.startswith("__") and not c.startswith("slice:")}
     return [c for c, kind in kinds.items() if kind == pl.Float64], [c for c, kind in kinds.items() if kind == pl.String]
+
+
+def answers(loaded: Loaded, rows: pl.DataFrame, order: Sequence[str]) -> np.ndarray:
+    """What a package answers for rows with the features of `order`, some rows at a time."""
+    step = max(1, AT_ONCE // len(order))
+    return np.concatenate([loaded.outputs(feature_lists(rows[i : i + step], order)) for i in range(0, rows.height, step)])
 
 
 def feature_lists(rows: pl.DataFrame, order: Sequence[str]) -> list[list[Any]]:

@@ -29,7 +29,7 @@ from treadle.ports.ledger import Ledger
 
 EVERY = 0.02  # seconds between two commits at most: with the commit itself, and a busy machine, within the promised tenth
 AT_ONCE = 1_000  # points that start a commit before that
-AHEAD = 20_000  # points that may wait; a caller that is further ahead waits for the writer
+AHEAD = 2_000  # points that are not durable yet: a caller further ahead waits for the writer; at 20,000 a second that is the promised tenth
 KIND = "logged_run"
 
 
@@ -66,7 +66,7 @@ class Points:
                 self._start()
             elif count == 1 or count == AT_ONCE:
                 self._changed.notify_all()
-            while len(self._waiting) >= AHEAD and self._error is None:
+            while self._given - self._taken >= AHEAD and self._error is None and not self._closed:
                 self._changed.wait()
 
     def flush(self) -> None:
@@ -117,7 +117,7 @@ class Points:
             error: BaseException | None = None
             try:
                 if points:
-                    self._ledger.log_points([Point(r, n, v, s, _moment(t)) for r, n, v, s, t in points])
+                    self._ledger.log_points(_written(points))
             except BaseException as raised:
                 error = raised
             with self._changed:
@@ -145,8 +145,15 @@ def _begin_all() -> None:
 os.register_at_fork(after_in_child=_begin_all)
 
 
-def _moment(seconds: float) -> str:
-    return iso(datetime.fromtimestamp(seconds, UTC))
+def _written(points: list[tuple[str, str, float, int, float]]) -> list[Point]:
+    """As the ledger takes them; all points of one second share the text of that second."""
+    found, second, text = [], -1, ""
+    for run, name, value, step, moment in points:
+        whole = int(moment)
+        if whole != second:
+            second, text = whole, iso(datetime.fromtimestamp(whole, UTC))[:19]
+        found.append(Point(run, name, value, step, f"{text}.{int((moment - whole) * 1e6):06d}Z"))
+    return found
 
 
 class Run:

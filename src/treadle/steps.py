@@ -33,7 +33,7 @@ from treadle.features import large
 from treadle.features import rows as feature_rows
 from treadle.monitoring import alarms
 from treadle.origin import code_of, environment, environment_state
-from treadle.packaging import feature_columns, feature_lists, pack, sign_package
+from treadle.packaging import answers, feature_columns, pack, sign_package
 from treadle.pipelines.results import Filed
 from treadle.pipelines.run import Progress
 from treadle.ports.blobs import Blobs
@@ -229,7 +229,7 @@ def train(
         )
         model, parts = replace(model, trials=1, budget=None, split=replace(model.split, nested=0)), replace(parts, folds=parts.folds[-1:])
     else:
-        tried = estimators.candidates(model, target.task, len(frame))
+        tried = estimators.candidates(model, target.task, len(frame), sum(map(len, feature_columns(rows))))
     group = name_of(scope, learning, as_of, plain(settings), frame, model, [state, threads])
     on_record = Recorded(group, scope, model.name, ledger, blobs)
     with threadpool_limits(threads):
@@ -273,7 +273,7 @@ def evaluate_model(
     if load_champion is not None:
         loaded = load_champion()
         if loaded.labels == [plain(label) for label in target.labels] and {f.name for f in loaded.features} <= set(test.columns):
-            shown["champion"] = loaded.outputs(feature_lists(test, [f.name for f in loaded.features]))
+            shown["champion"] = answers(loaded, test, [f.name for f in loaded.features])
     reads = _count_read(test_set_name(rows, parts), digest([trained["family"], plain(trained["params"]), learning, as_of, trained["rows"]]), ledger)
     searched = rows[parts.search]
     judge = replace(
@@ -298,9 +298,7 @@ def _case(
     numbers: list[str], categories: list[str], judge: Any,
 ) -> Any:  # fmt: skip
     """The trained model and its rows, as the evidence looks at them. `judge`: of the test rows."""
-    from sklearn.base import clone
-
-    from treadle.training import estimators
+    from treadle.training import estimators, narrow
     from treadle.training.evidence import Case
     from treadle.training.losses import row_loss
     from treadle.training.search import outputs
@@ -311,11 +309,14 @@ def _case(
     frame = rows[parts.search].select(numbers + categories)
     searched = target.codes(rows[feature_rows.TARGET].gather(parts.search))
 
+    def afresh(positions: np.ndarray) -> Any:
+        return narrow.afresh(trained["pipeline"], frame[positions], searched[positions], target.task)
+
     def refit(positions: np.ndarray, weights: np.ndarray | None) -> Callable[[pl.DataFrame], np.ndarray]:
         if groups is not None:  # a ranking: an estimator that learns from groups takes no weights of single rows
-            ranked = fit(clone(trained["pipeline"]), frame[positions], searched[positions], groups[positions])
+            ranked = fit(afresh(positions), frame[positions], searched[positions], groups[positions])
             return lambda asked: outputs(target.task, ranked, asked, classes)
-        made = clone(trained["pipeline"])
+        made = afresh(positions)
         fitted = made.fit(frame[positions], searched[positions], **({} if weights is None else weights_of(made, weights[positions]) or {}))
         return lambda asked: outputs(target.task, fitted, asked, classes)
 

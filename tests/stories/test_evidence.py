@@ -39,6 +39,7 @@ common = dict(
 honest = project.model("honest", inputs=["age", "tenure", "site"], gates=[
     tr.signal(), tr.beats_baseline(), tr.no_leakage(), tr.fair(ratio=None), tr.carded(), tr.signature(), tr.approved(),
 ], **common)
+undeclared = project.model("undeclared", inputs=["age", "tenure"], gates=[tr.signal(), tr.beats_baseline(), tr.signature()], **common)
 leaky = project.model("leaky", inputs=["age", "tenure", "site", "exit_code"], gates=[tr.signal(), tr.no_leakage()], **common)
 '''
 
@@ -50,8 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def treadle(folder: Path, *arguments: str, code: int = 0, actor: str = "anna") -> str:
-    return run_treadle(folder, *arguments, expect=code, env={"TREADLE_ACTOR": actor}).stdout
+def treadle(folder: Path, *arguments: str, code: int = 0, actor: str = "anna", days: int = 0) -> str:
+    return run_treadle(folder, *arguments, expect=code, env={"TREADLE_ACTOR": actor}, days=days).stdout
 
 
 def test_the_leaking_column_is_named_and_its_version_refused(folder: Path) -> None:
@@ -89,3 +90,18 @@ def test_the_card_the_junit_file_and_the_score_come_from_the_record(folder: Path
     assert all(len(s["tests"]) == 7 and 0 <= s["points"] <= 7 for s in scored["sections"])
     assert scored["score"] == min(s["points"] for s in scored["sections"])
     assert {t["id"]: t["points"] for s in scored["sections"] for t in s["tests"]}["M7"] == 1
+
+
+def test_a_version_answers_under_a_waiver_until_the_day_it_ends_and_not_after(folder: Path, tmp_path: Path) -> None:
+    treadle(folder, "run", "undeclared", code=4)
+    score = ("score", "undeclared", "--data", "people", "--version", "1", "--to")
+    treadle(folder, *score, str(tmp_path / "before.parquet"), code=4)
+    treadle(folder, "waive", "undeclared", "signature", "--reason", "our own form", "--until", "3d")
+    treadle(folder, *score, str(tmp_path / "under.parquet"), days=2)
+    assert "waived  signature" in treadle(folder, "models", "undeclared", "--version", "1", days=2)
+    for command in (("deploy", "undeclared"), (*score, str(tmp_path / "after.parquet"))):
+        told = run_treadle(folder, *command, expect=4, days=4).stderr
+        assert "the contract does not declare age, tenure, which a caller sends" in told
+    assert "FAILED  signature" in treadle(folder, "models", "undeclared", "--version", "1", days=4)
+    assert "(ended)" in treadle(folder, "waive", "undeclared", days=4)
+    assert not (tmp_path / "after.parquet").exists()

@@ -234,6 +234,32 @@ def test_an_answer_is_explained_when_asked_and_the_parts_add_up(world: World, ma
         champion.contributions = None
 
 
-@pytest.mark.parametrize("query", ["explain=yes", "explain=true&more=1", "intervals=true"])
+def test_an_answer_says_what_would_have_made_it_another(world: World) -> None:
+    from treadle.serving.asides import VALUES
+
+    champion = world.endpoint.traffic.champion
+    assert champion is not None
+    body = world.call("POST", "/predict", ROW)[1]
+    other = next(label for label in body["probabilities"] if label != body["prediction"])
+    asked = f"/predict?instead={other.replace(' ', '%20')}"
+    assert world.call("POST", asked, ROW)[0] == 404  # nothing is stored of what was seen in training
+    (champion.folder / VALUES).write_text(json.dumps({"values": {"distance": [0.0, 733.0, 6000.0], "x": [-9.0, 0.0, 9.0], "word": ["calm", "storm"]}}))
+    try:
+        first, *_ = world.call("POST", asked, ROW)[1]["instead"]
+        assert first["probabilities"][other] > 0.5
+        assert all(value in (0.0, 733.0, 6000.0, -9.0, 9.0, "storm") for _, value in first["changes"].values())
+        (changed,) = list(first["changes"])[:1]
+        held = world.call("POST", f"{asked}&fixed={changed}", ROW)[1]["instead"]
+        assert not any(changed in found["changes"] for found in held)
+        assert world.call("POST", f"/predict?instead={body['prediction'].replace(' ', '%20')}", ROW)[1]["instead"] == []
+        status, said = world.call("POST", "/predict?instead=never", ROW)
+        assert (status, said["message"]) == (400, "Version 1 has no label 'never'.")
+        assert world.call("POST", f"{asked}&fixed=age", ROW)[0] == 400
+        assert world.call("POST", asked, {"rows": [ROW] * 11})[0] == 400
+    finally:
+        (champion.folder / VALUES).unlink()
+
+
+@pytest.mark.parametrize("query", ["explain=yes", "explain=true&more=1", "intervals=true", "fixed=distance", "instead="])
 def test_a_wish_nobody_knows_is_400(world: World, query: str) -> None:
     assert world.call("POST", f"/predict?{query}", ROW)[0] == 400

@@ -32,6 +32,7 @@ class Body(msgspec.Struct, omit_defaults=True):
     missing_because: Mapping[str, str] | None = None
     interval: dict[str, Any] | None = None
     explanation: dict[str, Any] | None = None
+    instead: list[dict[str, Any]] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -11,11 +11,29 @@ from typing import Any
 PYTHON = sys.executable
 
 
+# The real command on another day: every clock of the process goes so many days ahead.
+ON_ANOTHER_DAY = """
+import sys
+from datetime import timedelta
+from treadle.core import clock
+from treadle.cli.main import main
+days, now = timedelta(days=float(sys.argv.pop(1))), clock.SystemClock.now
+clock.SystemClock.now = lambda self: now(self) + days
+main()
+"""
+
+
 def treadle(folder: Path, *arguments: str, expect: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`treadle -C folder ...`; fails the test with everything it printed when the exit code is not the expected one."""
+    """`treadle -C folder ...`; fails the test with everything it printed when the exit code is not the expected one.
+
+    Args:
+        options: `days`: how far the clock is ahead; others are those of `subprocess.run`.
+    """
+    days = options.pop("days", 0)
+    program = ["-c", ON_ANOTHER_DAY, str(days)] if days else ["-m", "treadle.cli.main"]
     environment = {**os.environ, "TREADLE_THREADS": "1", **options.pop("env", {})}
     done = subprocess.run(
-        [PYTHON, "-m", "treadle.cli.main", "-C", str(folder), *arguments],
+        [PYTHON, *program, "-C", str(folder), *arguments],
         capture_output=True,
         text=True,
         timeout=240,

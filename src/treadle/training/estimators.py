@@ -12,6 +12,7 @@ from treadle.training.encoding import make_pipeline
 
 BASELINE = "baseline"
 SMALL = 20_000  # rows; beyond this forests cost more than they bring
+MANY = 100  # columns; beyond this a forest whose splits look at half of them takes minutes
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ WIDE = {
 }  # fmt: skip
 
 
-def candidates(model: Model, task: Task, rows: int) -> tuple[Candidate, ...]:
-    """What to try: the declared families, or for 'auto' those that suit the task and the number of rows, cheapest first.
+def candidates(model: Model, task: Task, rows: int, columns: int = 0) -> tuple[Candidate, ...]:
+    """What to try: the declared families, or for 'auto' those that suit the task and the numbers of rows and columns, cheapest first.
 
     With a budget the families' wide spaces are searched.
     """
@@ -131,7 +132,8 @@ def candidates(model: Model, task: Task, rows: int) -> tuple[Candidate, ...]:
     kind = model.kind.name if model.kind else ""
     names = auto(task, rows, kind, wide=model.budget is not None)
     if model.budget is None:
-        return tuple(Candidate(n) for n in names)
+        many = {"max_features": ["sqrt"]} if columns > MANY else {}
+        return tuple(Candidate(n, {**FAMILIES[n].space, **many} if many and n == "forest" else {}) for n in names)
     return tuple(Candidate(n, dict(WIDE[n].space) if n in WIDE else {}) for n in names)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from treadle.core.declare.model import Protected, Task
 from treadle.features.rows import KNOWN, MOMENT
-from treadle.training import conformal, explain, fairness, leakage, robustness, selection, slices, staleness
+from treadle.training import conformal, explain, fairness, leakage, narrow, robustness, selection, slices, staleness
 from treadle.training.evaluate import block_weights
 from treadle.training.judging import Judge
 from treadle.training.losses import calibration, loss_name, of_classes
@@ -75,21 +75,24 @@ class Case:
 def gather(case: Case) -> dict[str, Any]:
     """Everything, as JSON: 'leakage', 'worst_slices', 'conformal', 'selection', 'robustness', 'staleness', 'fairness', 'importance'; what cannot be
     asked of these rows is None. With 'binary', 'calibration_interval' too. 'not_asked': part to the reason, where a kind of task is not asked it.
+    'features': how many there are, and how many the model uses (see `narrow`).
 
     Losses are those the task is judged by. A ranking is judged by group: a part of it is a part of its groups, and an interval resamples them.
     """
     features = [*case.numbers, *case.categories]
-    test, training = case.rows[case.test].select(features), case.rows[case.search].select(features)
-    weights = block_weights(case.blocks, case.seed)
+    used = features if case.fitted is None or case.invariances else narrow.used(case.fitted)
+    test, training = case.rows[case.test].select(features), case.rows[case.search].select(used)
+    weights, there = block_weights(case.blocks, case.seed), set(used)
     leaks = leakage.suspects(_looked(case))
     first = sorted(leaks["skill"], key=lambda n: -leaks["skill"][n])
     with np.errstate(invalid="ignore"):
-        spread = {n: float(np.nanstd(_finite(training[n]))) for n in case.numbers}
-    judged, some, truth, answer = case.judge.task, *_asked_again(case, test)
+        spread = {n: float(np.nanstd(_finite(training[n]))) for n in case.numbers if n in there}
+    judged, some, truth, answer = case.judge.task, *_asked_again(case, test.select(used))
     whole = {"most": some.height} if case.judge.groups is not None else {}  # no group is parted
     found: dict[str, Any] = {
         "leakage": leaks,
-        "worst_slices": _worst(case, _few(test, first)),
+        "features": {"all": len(features), "used": len(features if case.fitted is None else narrow.used(case.fitted))},
+        "worst_slices": {**_worst(case, _few(test, first)), "features_left_out": test.width - _few(test, first).width},
         "conformal": None if judged == "ranking" else conformal.conformal(
             judged, case.validation, case.searched, case.truth, case.output, weights, *([[case.judge.quantile]] if judged == "quantile" else [])
         ),

@@ -24,6 +24,7 @@ from treadle.training.losses import row_loss
 FILE, TERMS = "explanation.json", "contributions.npz"
 REPEATS = 5
 MOST_ROWS, MOST_FEATURES = 1_000, 100
+FEWEST_FEATURES, CELLS = 20, 50_000_000  # of wide rows fewer features, so that no more values than these are answered for in one repeat
 MOST_TERMS = 1_500_000  # leaves times features on a path: beyond this a single answer takes longer than a caller waits
 GRID = 21  # values of a number that counterfactuals may take: its quantiles
 
@@ -37,7 +38,7 @@ def importance(
 
     Args:
         frame, truth: features and truths of the test rows.
-        first: features in the order in which they are looked at, when there are more than MOST_FEATURES.
+        first: features in the order in which they are looked at, when there are more than MOST_FEATURES, or rows are wide.
     Returns: 'features': [{'name', 'importance', 'low', 'high'}], the most important first, in units of the mean row loss; `low` and `high` are the
         smallest and largest of the repeats. 'stability': mean rank correlation between repeats, 1 is the same order each time. 'left_out': how many.
     """
@@ -46,7 +47,7 @@ def importance(
         chosen = np.sort(rng.choice(frame.height, most, replace=False))
         frame, truth = frame[chosen], truth[chosen]
     ordered = [*(n for n in first if n in frame.columns), *(n for n in frame.columns if n not in first)]
-    names = ordered[:MOST_FEATURES]
+    names = ordered[: max(FEWEST_FEATURES, min(MOST_FEATURES, CELLS // max(1, frame.height * frame.width)))]
     clean = float(row_loss(task, truth, answer(frame)).mean())
     table = np.zeros((REPEATS, len(names)))
     for k in range(REPEATS):

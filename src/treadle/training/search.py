@@ -16,7 +16,7 @@ import polars as pl
 
 from treadle.core.declare.model import Candidate, Kind, Task
 from treadle.core.errors import DataError
-from treadle.training import estimators, space
+from treadle.training import estimators, narrow, space
 from treadle.training.judging import judge_of
 from treadle.training.losses import row_loss, suits
 from treadle.training.proposals import Every, Guided, Halving, Proposals
@@ -213,11 +213,11 @@ class _State:
         if best is None:
             reasons = "; ".join(sorted({f"{t.family}: {t.error}" for t in self.trials if t.error}))
             hint = "Look at the data, or choose other candidates."
-            raise DataError(f"None of the {len(self.trials)} settings could be fitted: {reasons}", hint=hint)
+            raise DataError(f"None of the {len(self.trials)} settings could be fitted: {reasons.rstrip('.')}.", hint=hint)
         said = self.said()
         chosen = next(c for c in candidates if c.family == best.family)
         winner = estimators.pipeline(chosen, best.params, rows.task, rows.numbers, rows.categories, rows.seed, rows.threads, rows.kind)
-        fit(winner, rows.frame, rows.truth, rows.judge.groups)
+        fit(narrow.narrow(winner, rows.frame, rows.truth, rows.task), rows.frame, rows.truth, rows.judge.groups)
         trivial = estimators.baseline(rows.task, rows.numbers, rows.categories, rows.kind)
         beaten = []
         for train, valid in rows.folds[: len(said.losses)]:

@@ -21,7 +21,7 @@ import polars as pl
 
 from treadle.core.declare.model import Candidate, Kind, Task
 from treadle.core.errors import TreadleError
-from treadle.training import estimators
+from treadle.training import estimators, narrow
 from treadle.training.judging import Judge
 from treadle.training.space import space_of
 
@@ -226,6 +226,7 @@ def _answer(rows: Rows, asked: Asked, params: dict[str, Any], fold: int) -> np.n
     made = estimators.pipeline(
         asked.candidate, asked_for, rows.task, rows.numbers, rows.categories, rows.seed, rows.threads, rows.kind,
     )  # fmt: skip
+    _narrow(rows, made, fold, train)
     learn, see = _matrices(rows, made, fold, train, valid)
     if asked.candidate.make is not None:  # it may write into what it is given, and the next one would learn from that
         learn, see = learn.copy(), see.copy()
@@ -249,6 +250,15 @@ def _answer(rows: Rows, asked: Asked, params: dict[str, Any], fold: int) -> np.n
         return answers(rows.task, model, see, rows.classes)
     rows.kept[alike] = stages
     return stages[params[shared]]
+
+
+def _narrow(rows: Rows, made: Any, fold: int, train: np.ndarray) -> None:
+    """Of very many columns the strongest on the fold's training rows, found once a fold."""
+    if narrow.wide(made):
+        key = ("narrow", fold, len(train))
+        if key not in rows.kept:
+            rows.kept[key] = narrow.strongest(made, rows.frame[train], rows.truth[train], rows.task)
+        narrow.keep(made, rows.kept[key])
 
 
 def _matrices(rows: Rows, made: Any, fold: int, train: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -109,9 +109,9 @@ class Routes:
         check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
         if request.query:
-            explained, bounded = asides.wanted(request.parameters())
-            if explained or bounded:
-                return self._with_asides(request, rows, None if ids is None else _checked(ids, len(rows)), many, explained, bounded)
+            asked = asides.wanted(request.parameters())
+            if asked:
+                return self._with_asides(request, rows, None if ids is None else _checked(ids, len(rows)), many, asked)
         return self.respond(request, rows, _many if many else _one, None if ids is None else _checked(ids, len(rows)))
 
     def _sticky(self, request: Request) -> str:
@@ -135,13 +135,13 @@ class Routes:
         return response if isinstance(response, tuple) else await response
 
     async def _with_asides(
-        self, request: Request, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, explained: bool, bounded: bool
+        self, request: Request, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, asked: asides.Wanted
     ) -> Response:
         if request.caller is not None:
             request.caller.charge(len(rows))
         found = self.endpoint.answer(rows, ids, caller=self._sticky(request))
         answered = found if isinstance(found, Answered) else await found
-        bodies = await asyncio.to_thread(asides.bodies, answered, explained, bounded)  # first: what cannot be explained is not answered, nor logged
+        bodies = await asyncio.to_thread(asides.bodies, answered, asked)  # first: what cannot be explained is not answered, nor logged
         response = self.logged(answered, lambda _: ok({"predictions": bodies} if many else bodies[0]))
         return response if isinstance(response, tuple) else await response
 

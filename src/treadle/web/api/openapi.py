@@ -43,7 +43,9 @@ def description(endpoint: Endpoint) -> dict[str, Any]:
             "description": f"Version {loaded.number} of the {loaded.task} model {endpoint.model!r}, served by Treadle {__version__}.",
         },
         "paths": {
-            "/predict": {"post": {**predict, "parameters": [_in_query("explain"), _in_query("interval")]}},
+            "/predict": {"post": {**predict, "parameters": [
+                _in_query("explain", "boolean"), _in_query("interval", "boolean"), _in_query("instead", "string"), _in_query("fixed", "string"),
+            ]}},
             "/outcomes": {"post": _post("outcomes", "The truth of earlier predictions", outcomes, anything)},
             "/predictions/{id}": {"get": logged},
             "/signature": {"get": _get("signature", "The fields a row may have")},
@@ -130,7 +132,7 @@ def _answer(loaded: Loaded) -> dict[str, Any]:
         "id": {"type": "string"}, "model": {"type": "string"}, "version": {"type": "integer"},
         "prediction": {"type": "number"} if loaded.task == "regression" else {"enum": loaded.labels},
         "missing": {"type": "array", "items": {"type": "string"}}, "missing_because": {"type": "object"}, "interval": {"type": "object"},
-        "explanation": {"type": "object"},
+        "explanation": {"type": "object"}, "instead": {"type": "array", "items": {"type": "object"}},
     }  # fmt: skip
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     if loaded.task == "binary":
@@ -185,5 +187,5 @@ def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _in_query(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": {"type": "boolean"}}
+def _in_query(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": kind}}
