@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from treadle.backends.prediction_packs import DAY, Key, Pack, bounds, key_of, page_of, unpacked
-from treadle.core.ids import made_at
+from treadle.core.ids import is_made
 from treadle.ports.predictions import Mark, Numbered
 
 Ask = Callable[[str, Sequence[Any]], list[Any]]
@@ -55,25 +55,33 @@ class PackTable:
                 found.update(row[0] for row in self._ask(f"SELECT id FROM {table} WHERE id IN ({', '.join('?' * len(some))})", some))
         return found.intersection(ids)
 
-    def find(self, ids: Iterable[str]) -> dict[str, tuple[Pack, Numbered]]:
-        """The packs that hold these ids, and the predictions, by id."""
-        found: dict[str, tuple[Pack, Numbered]] = {}
-        opened: dict[int, tuple[Pack, dict[str, Numbered]]] = {}
+    def one(self, id: str) -> Numbered | None:
+        """The prediction with this id."""
+        found = (pack.one(id) for pack in self._near(key_of(id))) if is_made(id) else ()
+        return next((numbered for numbered in found if numbered is not None), None)
+
+    def find(self, ids: Iterable[str]) -> dict[str, tuple[Pack, int]]:
+        """The packs that hold these ids, and their numbers, by id."""
+        found: dict[str, tuple[Pack, int]] = {}
+        opened: dict[int, tuple[Pack, dict[str, int]]] = {}
         for id in sorted(ids):
-            if made_at(id) is None:
+            if not is_made(id):
                 continue
             key = key_of(id)
             near = [(pack, rows) for pack, rows in opened.values() if pack.first_id <= key <= pack.last_id and id in rows]
             if not near:
-                low, high = bounds(key, key)
-                for row in self._ask(f"{_FROM} WHERE b.last_id >= ? AND b.last_id <= ? AND b.first_id <= ?", (low, high, key)):
-                    if row[1] not in opened:
-                        pack = unpacked(row[0], row[1:])
-                        opened[pack.last] = pack, {n.prediction.id: n for n in pack.numbered()}
+                for pack in self._near(key):
+                    if pack.last not in opened:
+                        opened[pack.last] = pack, pack.numbers()
                 near = [(pack, rows) for pack, rows in opened.values() if id in rows]
             if near:
                 found[id] = near[0][0], near[0][1][id]
         return found
+
+    def _near(self, key: str) -> list[Pack]:
+        low, high = bounds(key, key)
+        rows = self._ask(f"{_FROM} WHERE b.last_id >= ? AND b.last_id <= ? AND b.first_id <= ?", (low, high, key))
+        return [unpacked(row[0], row[1:]) for row in rows]
 
     def models_of(self, ids: Iterable[str]) -> dict[str, str]:
         """The model of each of these ids that is in a pack."""

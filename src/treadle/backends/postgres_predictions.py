@@ -77,8 +77,8 @@ class PostgresPredictions:
         rows = self._rows(f"SELECT {_COLUMNS} FROM predictions p JOIN models m ON m.id = p.model WHERE p.id = %s", (id,))
         if rows:
             return _prediction(rows[0])
-        packed = self._packs.find([id])
-        return packed[id][1].prediction if packed else None
+        packed = self._packs.one(id)
+        return None if packed is None else packed.prediction
 
     def outcomes_of(self, id: str) -> list[Outcome]:
         return [_outcome(id, *row) for row in self._rows("SELECT value, known, source FROM outcomes WHERE prediction = %s ORDER BY seq", (id,))]
@@ -134,7 +134,7 @@ class PostgresPredictions:
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = dict(self._rows("SELECT id, seq FROM predictions WHERE id = ANY(%s::text[])", (list(ids),)))
-        found.update((id, numbered.seq) for id, (_, numbered) in self._packs.find(ids).items())
+        found.update((id, number) for id, (_, number) in self._packs.find(ids).items())
         return found
 
     def segments(self, model: str = "") -> list[Segment]:

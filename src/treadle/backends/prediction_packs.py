@@ -13,7 +13,7 @@ from itertools import islice
 
 import msgspec
 
-from treadle.core.ids import base32, made_at
+from treadle.core.ids import base32, is_made, made_at
 from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Mark, Numbered, Outcome, Prediction
 
@@ -80,6 +80,20 @@ class Pack:
         numbers = self.content.rows if isinstance(self.content, Block) else self.content.numbers()
         return [Numbered(first + number, p) for number, p in zip(numbers, self.content.predictions())]
 
+    def numbers(self) -> dict[str, int]:
+        """The numbers of its predictions by id."""
+        first = self.last - self.taken + 1
+        numbers = self.content.rows if isinstance(self.content, Block) else self.content.numbers()
+        return {id: first + number for id, number in zip(self.content.ids, numbers)}
+
+    def one(self, id: str) -> Numbered | None:
+        """One of them."""
+        first = self.last - self.taken + 1
+        if isinstance(self.content, Block):
+            at = self.content.place(id)
+            return None if at is None else Numbered(first + self.content.rows[at], self.content.predictions([at])[0])
+        return next((Numbered(first + number, p) for number, p in zip(self.content.numbers(), self.content.rows) if p.id == id), None)
+
     def without(self, ids: Collection[str]) -> Pack | None:
         """The same without these; None when nothing is left."""
         left = self.content.without(ids)
@@ -100,7 +114,7 @@ def parts_of(entries: Iterable[Prediction | Block]) -> list[Pack | list[Predicti
     found: list[Pack | list[Prediction]] = []
     run: list[Prediction] = []
     plain: list[Prediction] = []
-    model, day, least, most = "", 0, 0, 0
+    model, day, least, most = "", 0, "", ""
 
     def close() -> None:
         nonlocal run, plain
@@ -111,20 +125,20 @@ def parts_of(entries: Iterable[Prediction | Block]) -> list[Pack | list[Predicti
         run, plain = [], []
 
     for entry in entries:
-        made = None if isinstance(entry, Block) else made_at(entry.id)
         if isinstance(entry, Block):
             close()
             found.append(_of_request(entry))
-        elif made is None:
+        elif not is_made(entry.id):
             if run:
                 close()
             plain.append(entry)
         else:
+            key = key_of(entry.id)
             same = run and entry.model == model and entry.moment // DAY == day and len(run) < _MOST
-            if not (same and max(most, made) - min(least, made) <= SPAN):
+            if not (same and (least <= key <= most or _near(min(least, key), max(most, key)))):
                 close()
-                model, day, least, most = entry.model, entry.moment // DAY, made, made
-            least, most = min(least, made), max(most, made)
+                model, day, least, most = entry.model, entry.moment // DAY, key, key
+            least, most = min(least, key), max(most, key)
             run.append(entry)
     close()
     return found
@@ -140,6 +154,10 @@ def _loose(run: list[Prediction]) -> Pack:
     return Pack(rows[0].model, min(keys), max(keys), min(moments), max(moments), max(p.answered for p in rows), len(rows), len(rows), Loose(rows))
 
 
+def _near(least: str, most: str) -> bool:
+    return least[:12] == most[:12] or made_at(most) - made_at(least) <= SPAN
+
+
 def _of_request(block: Block) -> Pack:
     start, end = block.span
     return Pack(block.model, block.base, block.base, start, end, block.answered, block.count, len(block), block)
@@ -152,19 +170,17 @@ def key_of(id: str) -> str:
 
 def bounds(first: str, last: str) -> tuple[str, str]:
     """Between which the last ids of the packs lie that may share an id with ids from `first` to `last`."""
-    made = made_at(last)
-    assert made is not None
-    return first, f"p-{base32(min(made + SPAN, _LATEST), 10)}~"
+    return first, f"p-{base32(min(made_at(last) + SPAN, _LATEST), 10)}~"
 
 
 def page_of(packs: Iterable[Pack], after: Key, end: int, size: int) -> list[Numbered]:
-    """The first `size` predictions after a key and before a moment, of packs in the order of their starts."""
+    """The first `size` predictions after a key and before a moment, of packs in the order of their starts and numbers."""
     found: list[Numbered] = []
     for pack in packs:
         if len(found) >= size:
             found.sort(key=key)
             del found[size:]
-            if pack.start > found[-1].prediction.moment:
+            if (pack.start, pack.last - pack.taken + 1) > key(found[-1]):
                 break
         found += [n for n in pack.numbered() if after < key(n) and n.prediction.moment < end]
     found.sort(key=key)

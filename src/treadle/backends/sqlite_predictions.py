@@ -66,8 +66,8 @@ class SqlitePredictions:
         rows = self._rows(f"SELECT {_COLUMNS} FROM predictions p JOIN models m ON m.id = p.model WHERE p.id = ?", (id,))
         if rows:
             return _prediction(rows[0])
-        packed = self._packs.find([id])
-        return packed[id][1].prediction if packed else None
+        packed = self._packs.one(id)
+        return None if packed is None else packed.prediction
 
     def outcomes_of(self, id: str) -> list[Outcome]:
         rows = self._rows("SELECT value, known, source FROM outcomes WHERE prediction = ? ORDER BY seq", (id,))
@@ -114,7 +114,7 @@ class SqlitePredictions:
         for start in range(0, len(ids), IDS):
             some = list(ids[start : start + IDS])
             found.update(self._rows(f"SELECT id, seq FROM predictions WHERE id IN ({', '.join('?' * len(some))})", some))
-        found.update((id, numbered.seq) for id, (_, numbered) in self._packs.find(ids).items())
+        found.update((id, number) for id, (_, number) in self._packs.find(ids).items())
         return found
 
     def segments(self, model: str = "") -> list[Segment]:

@@ -45,18 +45,25 @@ def new_ids(prefix: str, count: int) -> list[str]:
     return made
 
 
-_OWN = re.compile(rf"p-([{_ALPHABET}]{{10}})[{_ALPHABET}]{{8}}(?:\.(?:0|[1-9][0-9]{{0,8}}))?", re.ASCII)
+_MADE = re.compile(rf"p-[{_ALPHABET}]{{18}}(?:\.(?:0|[1-9][0-9]{{0,8}}))?", re.ASCII).fullmatch
 
 
-def made_at(id: str) -> int | None:
-    """When a prediction's id was made, in milliseconds since 1970; None for one that `new_ids` did not make (or that is not a block's)."""
-    found = _OWN.fullmatch(id)
-    if found is None:
-        return None
+def is_made(id: str) -> bool:
+    """Whether a prediction's id was made here: by `new_ids`, or of such a one by `places_of`."""
+    return _MADE(id) is not None
+
+
+def made_at(id: str) -> int:
+    """When such an id was made, in milliseconds since 1970."""
     number = 0
-    for digit in found[1]:
+    for digit in id[2:12]:
         number = number << 5 | _VALUES[digit]
     return number
+
+
+def places_of(base: str, count: int) -> list[str]:
+    """The ids of the rows of one request: its base and their places."""
+    return [f"{base}.{place}" for place in range(count)]
 
 
 def check_id(text: str, what: str = "id") -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from treadle.core.errors import InvalidRequest, NotFound, StorageError, Unavailable
-from treadle.core.ids import new_ids
+from treadle.core.ids import new_ids, places_of
 from treadle.ports.online import OnlineStore
 from treadle.serving.answers import Answered, share_of, side
 from treadle.serving.batching import Batching
@@ -216,7 +216,12 @@ class Endpoint:
 
     def _answered(self, asked: _Asked, outputs: list[list[float]], other: list[list[float]] | None) -> Answered:
         traffic, count = asked.traffic, len(asked.rows)
-        ids = asked.ids or new_ids("p", count)
+        ids, base = asked.ids, ""
+        if not ids:
+            ids = new_ids("p", 1)
+            if count > 1:
+                base = ids[0]
+                ids = places_of(base, count)
         canary: list[bool] | None = None
         if other is not None and traffic.challenger is not None:
             traffic.challenger.service.beside(asked.champion.service)
@@ -226,7 +231,7 @@ class Endpoint:
         return Answered(
             self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, outputs,
             traffic.challenger if other is not None else None, other, canary, (time.perf_counter_ns() - asked.begun) // 1000 // count,
-            asked.caller if traffic.key.startswith("header:") else "", asked.prepared,
+            asked.caller if traffic.key.startswith("header:") else "", asked.prepared, base,
         )  # fmt: skip
 
     @staticmethod

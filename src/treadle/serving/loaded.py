@@ -58,6 +58,9 @@ class Loaded:
         self.parser = self.reader.parser
         self._plan = _plan(self.features, manifest["views"])
         self._sent = self.reader.columns([f.name for f in self.features]) if self._plan.only_sent else None
+        self._may_lack = any(f.nullable for f in self.request)
+        # Of which fields the features are, where they are nothing else.
+        self.sent_names = tuple(f.name for f in self.features) if self._sent is not None else ()
         self.label_texts = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in self.labels]
         self.promises: Sequence[Mapping[str, Any]] = ()  # calibrated intervals, from the version's evaluation (see training.conformal)
         self.contributions: Contributions | None = None  # opened when an explanation is first asked for
@@ -77,7 +80,9 @@ class Loaded:
         if self._sent is not None:
             sent = self._sent
             found = [sent(row) for row in rows]
-            return [tuple([None if v is UNSET else v for v in line]) if UNSET in line else line for line in found], None
+            if self._may_lack:
+                return [tuple([None if v is UNSET else v for v in line]) if UNSET in line else line for line in found], None
+            return found, None
         looked_up = self.look_up([self.reader.values(row) for row in rows], moments, get_many)
         missing: list[Mapping[str, str]] = [m for _, m in looked_up]
         return [f for f, _ in looked_up], missing if any(missing) else None

@@ -85,7 +85,9 @@ class PredictionsContract:
 
     @pytest.mark.parametrize("durable", [True, False])
     def test_a_block_is_read_as_the_predictions_it_holds(self, log: PredictionLog, durable: bool) -> None:
-        written: list[Prediction | Block] = [block(own_id(5), swapped=[0, 1, 0]), prediction(own_id(6)), block(own_id(7), 2, moments=[900, 1_100]), prediction("mine")]
+        written: list[Prediction | Block] = [
+            block(own_id(5), swapped=[0, 1, 0]), prediction(own_id(6)), block(own_id(7), 2, moments=[900, 1_100]), prediction("mine"),
+        ]  # fmt: skip
         log.write(written, [Outcome(f"{own_id(5)}.1", True, 7)], durable=durable)
         rows = each(written)
         assert [log.get(p.id) for p in rows] == rows

@@ -275,7 +275,7 @@ def _one(answered: Answered) -> Response:
 
 
 def _many(answered: Answered) -> Response:
-    return 200, JSON_HEADERS, _encode({"predictions": answered.bodies()})
+    return 200, JSON_HEADERS, _encode({"predictions": answered.rows_json()})
 
 
 def _checked(given: Any, count: int) -> Sequence[str]:
