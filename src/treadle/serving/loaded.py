@@ -21,13 +21,14 @@ from treadle.ports.model_format import ModelFormat, Scorer
 from treadle.ports.online import Key, OnlineStore, Value
 from treadle.serving.as_is import encoder_of
 from treadle.serving.contributions import Contributions
-from treadle.serving.encode import FEW
+from treadle.serving.encode import FEW, Encoder
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
 from treadle.serving.timing import Timing
 
 Features = Sequence[Any]  # the values of one row's features, None for missing
+Outputs = list[list[float]] | np.ndarray  # (n, classes) or (n, 1)
 GetMany = Callable[[Sequence[Key]], list[Value | None] | None]
 
 
@@ -135,6 +136,16 @@ class Loaded:
         """Rows of feature values as the model's float32 matrix."""
         return self._encoder.matrix(rows)
 
+    @property
+    def takes_columns(self) -> bool:
+        """Whether every feature is a field of the request and is encoded here, so that columns need not be made rows."""
+        return bool(self.sent_names) and isinstance(self._encoder, Encoder)
+
+    def column_matrix(self, columns: Sequence[Sequence[Any] | np.ndarray], count: int) -> np.ndarray:
+        """The matrix of `count` rows from the values of each feature."""
+        assert isinstance(self._encoder, Encoder)
+        return self._encoder.columns(columns, count)
+
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for an encoded matrix, as the model gives them."""
         return self._scorer.score(matrix)
@@ -150,17 +161,19 @@ class Loaded:
                 return
             self.timing.note(rows, time.perf_counter() - begun)
 
-    def checked(self, outputs: Any, count: int) -> list[list[float]]:
-        """The outputs of `count` rows as lists. Raises Corrupt when the model answered nonsense."""
+    def checked(self, outputs: Any, count: int) -> Outputs:
+        """The outputs of `count` rows: as lists if they are few. Raises Corrupt when the model answered nonsense."""
         shape = getattr(outputs, "shape", None)
         if shape == (count, max(1, len(self.labels))):
-            answers: list[list[float]] = outputs.tolist()
-            # For few rows the sums are quicker than a call of NumPy; a sum of finite numbers may be infinite.
-            if (count < FEW and all(map(isfinite, map(sum, answers)))) or np.isfinite(outputs).all():
-                return answers
+            if count < FEW:  # the sums are quicker than a call of NumPy; a sum of finite numbers may be infinite
+                answers: list[list[float]] = outputs.tolist()
+                if all(map(isfinite, map(sum, answers))):
+                    return answers
+            if np.isfinite(outputs).all():
+                return outputs  # type: ignore[no-any-return]
         raise Corrupt(f"Version {self.number} answered with shape {shape} or values that are not finite.")
 
-    def call(self, matrix: np.ndarray) -> list[list[float]]:
+    def call(self, matrix: np.ndarray) -> Outputs:
         """The checked outputs of an encoded matrix, counted and timed. Raises what the model raises, and Corrupt when it answers nonsense."""
         begun = time.perf_counter_ns()
         try:
