@@ -114,9 +114,9 @@ class Endpoint:
         asked = self._asked(rows, ids, only, caller)
         champion, challenger = asked.champion, asked.traffic.challenger
         count = len(asked.rows)
-        expected = champion.timing.expected(count)
+        expected = champion.timing.at_best(count)
         if challenger is not None:
-            expected += challenger.timing.expected(count)
+            expected += challenger.timing.at_best(count)
         if expected > AT_ONCE:
             return self._later(asked)
         outputs = self._call(champion, asked.matrix)
@@ -175,7 +175,7 @@ class Endpoint:
                 None if other is None else np.asarray(other), (time.perf_counter_ns() - begun) // 1000 // count, prepared,
             )  # fmt: skip
 
-        expected = champion.timing.expected(count) + (challenger.timing.expected(count) if challenger is not None else 0.0)
+        expected = champion.timing.at_best(count) + (challenger.timing.at_best(count) if challenger is not None else 0.0)
         if expected > AT_ONCE:
             return self._later_columns(champion, challenger, matrix, beside, answered)
         outputs, other = self._call(champion, matrix), None
