@@ -103,11 +103,13 @@ class Routes:
         return invocations.problem(error) if request.path == "/invocations" else problem(error)
 
     def _predict(self, request: Request) -> Response | Awaitable[Response]:
-        if request.content_type == arrow.STREAM:
+        kind = request.content_type
+        if kind == arrow.STREAM:
             if len(request.body) <= SMALL and "polars" in sys.modules:
                 return self._columns(request, arrow.read(request.body, self.endpoint.champion(), self.endpoint.now()))
             return self._arrow(request)
-        check_json(request)
+        if kind != JSON:
+            check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
         if request.query:
             explained, bounded = asides.wanted(request.parameters())
