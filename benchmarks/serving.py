@@ -1,12 +1,13 @@
-"""The endpoint against six other servers and against bare HTTP, on one model: flights, seven fields, 100 boosted trees.
+"""The endpoint against seven other servers and against bare HTTP, on one model: flights, seven fields, 100 boosted trees.
 
-    python benchmarks/serving.py [--only treadle,fastapi] [--seconds 5] [--rows 1,32,1000] [--json FILE]
+    python benchmarks/serving.py [--only treadle,fastapi] [--seconds 5] [--rows 1,32,1000] [--latency] [--json FILE]
 
 Every server has one worker and answers over HTTP/1.1 on the loopback; `wrk` asks with 64 connections. All have the same fitted scikit-learn pipeline
 (Treadle's is the package made of it) and their answers to 20 rows are checked equal before anything is measured. Treadle validates, gives ids, counts
 and logs each answer (durability='buffered'); the others do none of it unless their framework does it by itself. `hello` is Granian with a constant
-answer. Each peer has a virtual environment in benchmarks/.environments, made on first use. CPU is user + system of all processes of a server, so
-that it says more than requests a second on a machine that does other work. Needs `wrk` (Debian package wrk). Linux only.
+answer, `limit` the least that can be done on it: msgspec and ONNX Runtime, with nothing else. `--latency` asks Treadle alone, at fixed rates
+(see open_loop.py). Each peer has a virtual environment in benchmarks/.environments, made on first use. CPU is user + system of all processes of a
+server, so that it says more than requests a second on a machine that does other work. Needs `wrk` (Debian package wrk). Linux only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from open_loop import EDGES
 
 from treadle.assemble import open_workspace
 from treadle.deploy import deploy, stop
@@ -138,6 +141,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rows", default="1,32,1000")
+    parser.add_argument("--latency", action="store_true")
     parser.add_argument("--json", default="")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -148,8 +152,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         rows, said = prepare(home)
+        if given.latency:
+            latency(home, rows, sizes, given)
+            return
         for side in [*ours(home, rows), *[other for other in OTHERS if not wanted or other.name in wanted]]:
-            if wanted and side.name.partition(" ")[0] not in wanted and side.name != "hello":
+            if wanted and side.name.partition(" ")[0] not in wanted and side.name not in ("hello", "limit"):
                 continue
             found += measure(side, home, rows, said, sizes, given.seconds)
     show(found)
@@ -209,8 +216,10 @@ def ours(home: Path, rows: list[dict[str, Any]]) -> list[Side]:
         return pl.read_ipc_stream(io.BytesIO(answer))["probability"].to_list()
 
     hello = Side("hello", lambda home, port: [sys.executable, "-c", HELLO, str(port)], body=one_or_many, read=lambda answer: [])
+    package = next((project / ".treadle" / "packages").glob("*/manifest.json")).parent
+    limit = Side("limit", lambda home, port: [sys.executable, str(PEERS / "limit" / "app.py"), str(port), str(package)], body=one_or_many)
     return [
-        hello, Side("treadle", treadle, body=one_or_many, read=read),
+        hello, limit, Side("treadle", treadle, body=one_or_many, read=read),
         Side("treadle arrow", treadle, body=stream, read=read_stream, content_type="application/vnd.apache.arrow.stream"),
     ]  # fmt: skip
 
@@ -219,8 +228,9 @@ def measure(side: Side, home: Path, rows: list[dict[str, Any]], said: list[float
     """Start a server, compare its answers, and ask it with each number of rows."""
     install(side.name)
     port, found = free_port("127.0.0.1"), []
-    own = side.name.startswith(("treadle", "hello"))
+    own = side.name.startswith(("treadle", "hello", "limit"))
     quiet = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+    quiet |= {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
     places = {"PIPELINE": str(home / "pipeline.joblib"), "HOME": str(home), "BENTOML_HOME": str(home), "OMP_NUM_THREADS": "1"}
     if not own:
         places["PATH"] = f"{Path(python(side.name)).parent}:{os.environ['PATH']}"
@@ -236,7 +246,7 @@ def measure(side: Side, home: Path, rows: list[dict[str, Any]], said: list[float
     try:
         asked = rows[:20]
         wrong = None
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             try:
                 answer = ask(port, side.path, side.body(asked), side.content_type)
@@ -354,6 +364,53 @@ def pss(session: int) -> float:
         except (OSError, TypeError):
             continue
     return total / 1000
+
+
+def latency(home: Path, rows: list[dict[str, Any]], sizes: list[int], given: argparse.Namespace) -> None:
+    """How long answers take at a quarter, half and three quarters of what can be answered, by a client that does not wait for them."""
+    side = next(side for side in ours(home, rows) if side.name == "treadle")
+    port, found = free_port("127.0.0.1"), []
+    server = subprocess.Popen(side.start(home, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        while True:
+            try:
+                ask(port, side.path, side.body(rows[:1]), JSON)
+                break
+            except (OSError, http.client.HTTPException, ValueError):
+                time.sleep(0.05)
+        for size in sizes:
+            body = home / f"body-{size}"
+            body.write_bytes(side.body(rows[:size]))
+            most = load(f"http://127.0.0.1:{port}{side.path}", body.read_bytes(), JSON, server.pid, given.seconds)["rate"]
+            for share in (0.25, 0.5, 0.75):
+                asked = [sys.executable, str(HERE / "open_loop.py"), "--port", str(port), "--rate", f"{share * most:.0f}", "--body", str(body)]
+                done = subprocess.run([*asked, "--seconds", str(given.seconds)], capture_output=True, text=True, check=True, timeout=300)
+                found.append({**json.loads(done.stdout), "rows": size, "most": most, "share": share, "load": os.getloadavg()[0]})
+    finally:
+        server.terminate()
+        server.wait(30)
+    print("| rows | load | requests/s | p50 ms | p90 ms | p99 ms | p99.9 ms | refused |\n|---|---|---|---|---|---|---|---|")
+    for f in found:
+        times = " | ".join(f"{f[p]:.2f}" for p in ("p50", "p90", "p99", "p99.9"))
+        print(f"| {f['rows']} | {f['share']:.0%} | {f['rate']:,.0f} | {times} | {f['refused']:,} |")
+    for f in found:
+        print(f"\n{f['rows']} rows, {f['rate']:,.0f} requests/s; load average {f['load']:.1f}\n")
+        print(histogram(f["counts"]))
+    if given.json:
+        Path(given.json).write_text(json.dumps(found, indent=2))
+
+
+def histogram(counts: list[int]) -> str:
+    """A line for each doubling of the time, from the first to the last that has answers."""
+    edges = [0.0, *EDGES[::2], float("inf")]
+    sums = [counts[0], *(a + b for a, b in zip(counts[1:-1:2], counts[2:-1:2], strict=True)), counts[-1]]
+    total = max(1, sum(sums))
+    there = [i for i, n in enumerate(sums) if n]
+    lines = []
+    for i in range(there[0], there[-1] + 1) if there else ():
+        share = sums[i] / total
+        lines.append(f"{edges[i]:8.1f} to {edges[i + 1]:6.1f} ms  {100 * share:7.3f} %  {'#' * round(50 * share)}")
+    return "\n".join(lines)
 
 
 def install(name: str) -> None:

@@ -18,7 +18,7 @@ from treadle.monitoring.judge import Finding
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import intervene, promote, versions
 from treadle.rollout import rollout
-from treadle.serving.answers import KEY
+from treadle.serving.entries import KEY
 from treadle.serving.requests import micros
 
 START = parse_time("2026-01-01")

@@ -31,7 +31,7 @@ from treadle.monitoring.watch import code_of, output_of
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import intervene, promote, versions
 from treadle.serving import sequential
-from treadle.serving.answers import KEY
+from treadle.serving.entries import KEY
 from treadle.serving.requests import micros
 from treadle.serving.traffic import Decision, Pair, compare, decide, decide_ab, worse
 

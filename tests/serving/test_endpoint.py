@@ -17,6 +17,7 @@ from treadle.backends.memory_online import MemoryOnline
 from treadle.core.errors import InvalidRequest, TreadleError, Unavailable
 from treadle.features.online import entity_key
 from treadle.ports.online import Key, Value
+from treadle.ports.prediction_blocks import each as each_prediction
 from treadle.ports.predictions import Prediction
 from treadle.serving.answers import Answered, share_of
 from treadle.serving.endpoint import Endpoint, Traffic
@@ -37,7 +38,7 @@ class Answer:
 
 
 def each(answered: Answered) -> list[Answer]:
-    return [Answer(body, entry) for body, entry in zip(answered.bodies(), answered.predictions(), strict=True)]
+    return [Answer(body, entry) for body, entry in zip(answered.bodies(), each_prediction(answered.predictions()), strict=True)]
 
 
 class World:

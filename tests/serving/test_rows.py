@@ -60,7 +60,7 @@ def test_both_take_the_same_rows_with_the_same_values(row: dict[str, Any]) -> No
 @given(good)
 def test_most_good_rows_are_read_by_the_compiled_type_alone(row: dict[str, Any]) -> None:
     if both(row)[1] is not None:
-        READER._settled(READER._one(json.dumps(row).encode()))
+        READER._read_one(json.dumps(row).encode())
 
 
 @given(st.lists(good, min_size=1, max_size=4))

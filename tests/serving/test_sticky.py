@@ -10,8 +10,8 @@ import pytest
 
 from treadle.backends.memory_online import MemoryOnline
 from treadle.ports.predictions import Prediction
-from treadle.serving.answers import KEY
 from treadle.serving.endpoint import Endpoint, Traffic
+from treadle.serving.entries import KEY
 from treadle.serving.loaded import Loaded
 
 ROW: dict[str, Any] = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

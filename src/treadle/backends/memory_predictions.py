@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from heapq import nlargest
 
 from treadle.core.canonical import canonical
+from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Outcome, Prediction
 
 
@@ -20,10 +21,11 @@ class MemoryPredictions:
         self._by_model: dict[str, list[Prediction]] = {}  # in the order written
         self._outcomes: dict[str, dict[tuple[str, int, str], Outcome]] = {}  # in the order received
 
-    def write(self, predictions: Sequence[Prediction], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
+    def write(self, predictions: Sequence[Prediction | Block], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
+        rows = each(predictions)
         truths = [(canonical(outcome.value).decode(), outcome) for outcome in outcomes]
         with self._lock:
-            for prediction in predictions:
+            for prediction in rows:
                 if prediction.id not in self._predictions:
                     self._predictions[prediction.id] = prediction
                     self._by_model.setdefault(prediction.model, []).append(prediction)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 2_048  # rows whose words stay in the cache
+BLOCK = 256  # rows whose words stay in the cache, and in memory that is not asked of the system anew each time: more take three times as long
 MOST_LEAVES = 64
 _MOST_BYTES = 64_000_000  # of all tables: beyond it a walk is quicker
 _WORDS: tuple[tuple[int, Any], ...] = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint64))

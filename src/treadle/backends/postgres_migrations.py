@@ -127,6 +127,17 @@ PREDICTIONS = Schema(
         CREATE TABLE moved (id text COLLATE "C" PRIMARY KEY, segment bigint NOT NULL, row integer NOT NULL);
         CREATE INDEX moved_by_segment ON moved (segment);
         """,
+        # Predictions that were written together as one row: script 3 of SQLite. A Treadle that does not know them must not read the log.
+        """
+        CREATE TABLE packs (
+            last bigint PRIMARY KEY, model integer NOT NULL, first_id text COLLATE "C" NOT NULL, last_id text COLLATE "C" NOT NULL,
+            start bigint NOT NULL, "end" bigint NOT NULL, answered bigint NOT NULL, taken integer NOT NULL, rows integer NOT NULL,
+            packed bytea NOT NULL
+        );
+        CREATE INDEX packs_by_id ON packs (last_id, first_id);
+        CREATE INDEX packs_by_moment ON packs (model, start, last, "end");
+        CREATE INDEX packs_by_answer ON packs (model, answered, last, rows);
+        """,
     ),
 )
 

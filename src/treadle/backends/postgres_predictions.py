@@ -9,40 +9,24 @@ from __future__ import annotations
 import json
 import struct
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from treadle.backends.pack_table import PackTable
 from treadle.backends.postgres_migrations import PREDICTIONS
+from treadle.backends.postgres_prediction_writes import packs_in, put, put_rows, put_truths
 from treadle.backends.postgres_sessions import Session, Sessions, Statement
+from treadle.backends.prediction_packs import Pack, latest, merged, parts_of
 from treadle.core.canonical import canonical
 from treadle.core.errors import Conflict, Unavailable
+from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Mark, Numbered, Outcome, Prediction, Segment
 
 _BEGIN, _COMMIT = ("BEGIN", ()), ("COMMIT", ())
 _DAY = 86_400_000_000
-_BATCH = 2_000
 _COLUMNS = "p.id, m.name, p.moment, p.answered, p.version, p.variant, p.output, p.other_version, p.other_output, p.inputs, p.features, p.micros"
 _SEGMENT = 's.id, m.name, s.start, s."end", s.address, s.rows, s.newest, s.last'
-_PUT = """
-INSERT INTO predictions (id, model, moment, answered, version, variant, output, other_version, other_output, inputs, features, micros)
-SELECT u.id, m.id, u.moment, u.answered, u.version, u.variant, u.output, u.other_version, u.other_output, u.inputs, u.features, u.micros
-FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %b::bytea[], %s::bigint[], %b::bytea[], %b::bytea[],
-    %b::bytea[], %s::bigint[]) WITH ORDINALITY
-    AS u (id, model, moment, answered, version, variant, output, other_version, other_output, inputs, features, micros, number)
-JOIN models m ON m.name = u.model WHERE NOT EXISTS (SELECT FROM moved WHERE moved.id = u.id) ORDER BY u.number ON CONFLICT (id) DO NOTHING
-"""
-_ADOPT = "UPDATE outcomes o SET model = p.model FROM predictions p WHERE o.model IS NULL AND p.id = o.prediction AND o.prediction = ANY(%s::text[])"
-_TRUTHS = """
-INSERT INTO outcomes (prediction, model, value, known, source, received)
-SELECT u.prediction, coalesce(
-    (SELECT model FROM predictions WHERE id = u.prediction),
-    (SELECT s.model FROM moved a JOIN segments s ON s.id = a.segment WHERE a.id = u.prediction)
-), u.value, u.known, u.source, %s FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[]) WITH ORDINALITY
-    AS u (prediction, value, known, source, number)
-ORDER BY u.number ON CONFLICT (prediction, md5(value), known, source) DO NOTHING
-"""
 _PAGE = f"""
 SELECT p.seq, {_COLUMNS}, o.value, o.known, o.source FROM predictions p JOIN models m ON m.id = p.model
 LEFT JOIN LATERAL (
@@ -52,8 +36,8 @@ WHERE p.model = (SELECT id FROM models WHERE name = %s) AND (p.moment, p.seq) > 
 ORDER BY p.moment, p.seq LIMIT %s
 """
 _MARK = """
-SELECT (SELECT id FROM models WHERE name = %s), greatest((SELECT max(seq) FROM predictions), (SELECT max(last) FROM segments), 0),
-    coalesce((SELECT max(seq) FROM outcomes), 0), coalesce((SELECT max(id) FROM segments), 0)
+SELECT (SELECT id FROM models WHERE name = %s), greatest((SELECT max(seq) FROM predictions), (SELECT max(last) FROM packs),
+    (SELECT max(last) FROM segments), 0), coalesce((SELECT max(seq) FROM outcomes), 0), coalesce((SELECT max(id) FROM segments), 0)
 """
 
 
@@ -65,33 +49,36 @@ class PostgresPredictions:
         self._made: Sessions | None = None
         self._making = threading.Lock()
         self._models: set[str] = set()  # rows of `models` are never removed, so what was once read stays true
+        self._packs = PackTable(lambda sql, values: self._rows(sql.replace("?", "%s"), values))
         with suppress(Unavailable):  # an address that cannot be used is said now; a server that is down may come back
             _ = self._sessions
 
-    def write(self, predictions: Sequence[Prediction], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
+    def write(self, predictions: Sequence[Prediction | Block], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
         if not predictions and not outcomes:
             return
         truths = [(o.prediction, canonical(o.value).decode(), o.known, o.source) for o in outcomes]
-        statements: list[Statement] = [] if durable else [("SET LOCAL synchronous_commit = off", ())]
+        parts = parts_of(predictions)
         new = sorted({p.model for p in predictions} - self._models)
-        if new:
-            statements.append(("INSERT INTO models (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING", (new,)))
-        for start in range(0, len(predictions), _BATCH):
-            some = predictions[start : start + _BATCH]
-            rows = [
-                (p.id, p.model, p.moment, p.answered, p.version, p.variant, _packed(p.output), p.other_version, _packed(p.other_output), p.inputs,
-                 p.features, p.micros) for p in some
-            ]  # fmt: skip
-            statements += [(_PUT, [list(column) for column in zip(*rows)]), (_ADOPT, ([p.id for p in some],))]
-        if truths:
-            statements.append((_TRUTHS, (time.time_ns() // 1000, *(list(column) for column in zip(*truths)))))
-        with self._sessions.mine() as session:
-            self._together(session, *statements)
+        with self._sessions.mine() as session, self._writing(session):
+            if not durable:
+                session.run(("SET LOCAL synchronous_commit = off", ()))
+            if new:
+                session.run(("INSERT INTO models (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING", (new,)))
+            for part in parts:
+                if isinstance(part, Pack):
+                    put(session, part)
+                else:
+                    put_rows(session, part)
+            if truths:
+                put_truths(session, truths)
         self._models.update(new)
 
     def get(self, id: str) -> Prediction | None:
         rows = self._rows(f"SELECT {_COLUMNS} FROM predictions p JOIN models m ON m.id = p.model WHERE p.id = %s", (id,))
-        return _prediction(rows[0]) if rows else None
+        if rows:
+            return _prediction(rows[0])
+        packed = self._packs.one(id)
+        return None if packed is None else packed.prediction
 
     def outcomes_of(self, id: str) -> list[Outcome]:
         return [_outcome(id, *row) for row in self._rows("SELECT value, known, source FROM outcomes WHERE prediction = %s ORDER BY seq", (id,))]
@@ -106,16 +93,19 @@ class PostgresPredictions:
             after = (found[-1][0].prediction.moment, found[-1][0].seq)
 
     def last(self, model: str, count: int = 1) -> list[Prediction]:
+        if count <= 0:
+            return []
         rows = self._rows(
-            f"SELECT {_COLUMNS} FROM predictions p JOIN models m ON m.id = p.model WHERE p.model = (SELECT id FROM models WHERE name = %s) "
+            f"SELECT p.seq, {_COLUMNS} FROM predictions p JOIN models m ON m.id = p.model WHERE p.model = (SELECT id FROM models WHERE name = %s) "
             "ORDER BY p.answered DESC, p.seq DESC LIMIT %s",
-            (model, max(0, count)),
+            (model, count),
         )
-        return [_prediction(row) for row in rows]
+        return latest([Numbered(row[0], _prediction(row[1:])) for row in rows], self._packs.latest(model), count)
 
     def count(self, model: str) -> tuple[int, int]:
         rows = self._rows(
             "SELECT (SELECT count(*) FROM predictions WHERE model = m.id) "
+            "+ coalesce((SELECT sum(rows) FROM packs WHERE model = m.id), 0)::bigint "
             "+ coalesce((SELECT sum(rows) FROM segments WHERE model = m.id), 0)::bigint, "
             "(SELECT count(DISTINCT prediction) FROM outcomes WHERE model = m.id) FROM models m WHERE name = %s",
             (model,),
@@ -131,7 +121,8 @@ class PostgresPredictions:
 
     def page(self, model: str, mark: Mark, after: tuple[int, int], end: int, size: int) -> list[tuple[Numbered, Outcome | None]]:
         rows = self._rows(_PAGE, (mark.last_outcome, model, *after, end, mark.last, size))
-        return [(Numbered(row[0], _prediction(row[1:13])), None if row[13] is None else _outcome(row[1], *row[13:])) for row in rows]
+        found = [(Numbered(row[0], _prediction(row[1:13])), None if row[13] is None else _outcome(row[1], *row[13:])) for row in rows]
+        return merged(found, self._packs.page(model, mark, after, end, size), size, mark, self.counting)
 
     def counting(self, ids: Sequence[str], mark: Mark) -> dict[str, Outcome]:
         rows = self._rows(
@@ -142,7 +133,9 @@ class PostgresPredictions:
         return {row[0]: _outcome(*row) for row in rows}
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
-        return dict(self._rows("SELECT id, seq FROM predictions WHERE id = ANY(%s::text[])", (list(ids),)))
+        found: dict[str, int] = dict(self._rows("SELECT id, seq FROM predictions WHERE id = ANY(%s::text[])", (list(ids),)))
+        found.update((id, number) for id, (_, number) in self._packs.find(ids).items())
+        return found
 
     def segments(self, model: str = "") -> list[Segment]:
         named = "WHERE m.name = %s" if model else ""
@@ -160,7 +153,8 @@ class PostgresPredictions:
         for number, name in self._rows("SELECT id, name FROM models ORDER BY name", ()):
             after = -(2**63)
             while True:
-                first = self._rows("SELECT min(moment) FROM predictions WHERE model = %s AND moment >= %s", (number, after))[0][0]
+                row = self._rows("SELECT min(moment) FROM predictions WHERE model = %s AND moment >= %s", (number, after))[0][0]
+                first = min((at for at in (row, self._packs.first_day(number, after)) if at is not None), default=None)
                 if first is None or (after := (first // _DAY + 1) * _DAY) > before:
                     break
                 found.append((name, after - _DAY))
@@ -174,8 +168,9 @@ class PostgresPredictions:
                 "SELECT id, %s, %s, %s, %s, %s, %s FROM models WHERE name = %s RETURNING id", (*said[1:], said[0]),
             ))[0][0][0]  # fmt: skip
             if instead_of is None:
+                packed = packs_in(session).remove(ids, model=segment.model, start=segment.start, end=segment.end)
                 removed = session.run(("DELETE FROM predictions WHERE id = ANY(%s::text[]) RETURNING 1", (list(ids),)))[0]
-                if len(removed) != len(ids):
+                if packed + len(removed) != len(ids):
                     raise Conflict("Some of the predictions that were to be moved are not there any more.", hint="Do it again.")
             else:
                 _drop(session, instead_of, list(ids))
@@ -186,9 +181,10 @@ class PostgresPredictions:
 
     def forget(self, ids: Sequence[str]) -> int:
         with self._sessions.mine() as session, self._writing(session):
+            packed = packs_in(session).remove(ids)
             removed = session.run(("DELETE FROM predictions WHERE id = ANY(%s::text[]) RETURNING 1", (list(ids),)))[0]
             session.run(("DELETE FROM outcomes WHERE prediction = ANY(%s::text[])", (list(ids),)))
-        return len(removed)
+        return packed + len(removed)
 
     def drop(self, segment: Segment) -> None:
         with self._sessions.mine() as session, self._writing(session):
@@ -203,7 +199,7 @@ class PostgresPredictions:
     def scrub(self) -> list[str]:
         """Write the tables anew, so that no page holds what was removed. The server's own log holds it until it is recycled."""
         with self._sessions.mine() as session:
-            for table in ("predictions", "outcomes", "moved", "segments"):
+            for table in ("predictions", "packs", "outcomes", "moved", "segments"):
                 session.run((f"VACUUM FULL {table}", ()))
         return []
 
@@ -226,13 +222,6 @@ class PostgresPredictions:
     def _turn(self) -> Statement:
         # Not the ledger's lock, which may be in the same schema: a long transaction there must not hold up answers.
         return (f"SELECT pg_advisory_xact_lock({self._sessions.at.lock + 2})", ())
-
-    def _together(self, session: Session, *statements: Statement) -> None:
-        try:
-            session.run(_BEGIN, self._turn(), *statements, _COMMIT)
-        except BaseException:
-            session.undo()
-            raise
 
     def _writing(self, session: Session) -> _Writing:
         return _Writing(session, self._turn())
@@ -265,10 +254,6 @@ def _drop(session: Session, segment: Segment, keep: list[str]) -> None:
         "WITH gone AS (DELETE FROM moved WHERE segment = %s RETURNING id) "
         "DELETE FROM outcomes o USING gone WHERE o.prediction = gone.id AND gone.id <> ALL(%s::text[])", (segment.id, keep),
     ))  # fmt: skip
-
-
-def _packed(output: tuple[float, ...]) -> bytes:
-    return struct.pack(f"<{len(output)}d", *output)
 
 
 def _prediction(row: Sequence[Any]) -> Prediction:

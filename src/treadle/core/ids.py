@@ -15,6 +15,7 @@ import time
 from treadle.core.errors import UsageError
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+_VALUES = {digit: value for value, digit in enumerate(_ALPHABET)}
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # two digits at a time
 _GRAMMAR = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*", re.ASCII)
 
@@ -42,6 +43,27 @@ def new_ids(prefix: str, count: int) -> list[str]:
         n = int.from_bytes(drawn[i : i + 5], "big")
         made.append(f"{begins}{pairs[n >> 30]}{pairs[n >> 20 & 1023]}{pairs[n >> 10 & 1023]}{pairs[n & 1023]}")
     return made
+
+
+_MADE = re.compile(rf"p-[{_ALPHABET}]{{18}}(?:\.(?:0|[1-9][0-9]{{0,8}}))?", re.ASCII).fullmatch
+
+
+def is_made(id: str) -> bool:
+    """Whether a prediction's id was made here: by `new_ids`, or of such a one by `places_of`."""
+    return _MADE(id) is not None
+
+
+def made_at(id: str) -> int:
+    """When such an id was made, in milliseconds since 1970."""
+    number = 0
+    for digit in id[2:12]:
+        number = number << 5 | _VALUES[digit]
+    return number
+
+
+def places_of(base: str, count: int) -> list[str]:
+    """The ids of the rows of one request: its base and their places."""
+    return [f"{base}.{place}" for place in range(count)]
 
 
 def check_id(text: str, what: str = "id") -> str:

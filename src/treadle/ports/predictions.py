@@ -5,6 +5,7 @@ Promises every prediction log keeps:
 - When `write` returns, its predictions and outcomes are stored: against the death of the process always, against a power cut when `durable` is true.
   All of one call are stored, or none.
 - A prediction id is stored once; writing it again changes nothing (a retried request is not two predictions).
+- A block (`prediction_blocks.py`) is stored as one entry, and read as the predictions it holds: nobody who reads can tell.
 - Outcomes may come late, twice, before their prediction, or corrected: the same outcome twice is one; a different one is a correction, the latest
   received counts, and the earlier ones are kept. An outcome for an id that is not logged is kept and counted by `strays`.
 - Moments are microseconds since 1970 UTC. Readers see whole `write` calls only. Several processes may read while one writes.
@@ -15,11 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from treadle.ports.prediction_blocks import Block
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One answered prediction.
 
     Args:
@@ -55,7 +60,7 @@ class Outcome:
 
 
 class PredictionLog(Protocol):
-    def write(self, predictions: Sequence[Prediction], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
+    def write(self, predictions: Sequence[Prediction | Block], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
         """Store them all in one commit."""
         ...
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
 
+from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Prediction
+from treadle.serving.entries import CANARY, CHAMPION, entries
 from treadle.serving.loaded import Features, Loaded
-from treadle.serving.rows import Row, inputs_json
-
-_json = msgspec.json.Encoder()
-MISSING = "__missing__"  # in the logged inputs: why views had nothing to say
-KEY = "__key__"  # in the logged inputs: a hash of the caller's header that decided the side of a split
-CHAMPION, CANARY = "champion", "canary"
+from treadle.serving.rows import Row
 
 
 class Body(msgspec.Struct, omit_defaults=True):
@@ -45,6 +43,7 @@ class Answered:
         missing: of each row which views had nothing, and why; None if all had.
         micros: microseconds a row took.
         prepared: seconds before the model was asked.
+        base: what the ids of many rows begin with, '' where the caller chose them or there is one.
         caller: the header that keeps a caller on one side of a split; only its hash is logged.
     """
 
@@ -63,6 +62,7 @@ class Answered:
     micros: int = 0
     caller: str = ""
     prepared: float = 0.0
+    base: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,14 +75,19 @@ class Answered:
 
     def bodies(self) -> list[Body]:
         """What the caller gets, in order."""
-        version = self.champion
-        if self.canary is None and self.missing is None and version.task != "regression":  # the same as `body`, for very many
-            model, number, labels, texts, binary = self.model, version.number, version.labels, version.label_texts, version.task == "binary"
-            return [
-                Body(id, model, number, labels[output.index(max(output))], output[1] if binary else None, dict(zip(texts, output)))
-                for id, output in zip(self.ids, self.outputs)
-            ]
         return [self.body(i) for i in range(len(self.ids))]
+
+    def rows_json(self) -> Sequence[Any]:
+        """The same for very many, to be written as JSON."""
+        version = self.champion
+        if self.canary is not None or self.missing is not None or version.task == "regression":
+            return self.bodies()
+        model, number, labels = self.model, version.number, version.labels
+        row, shares = _types(tuple(version.label_texts), version.task == "binary")
+        if version.task == "binary":
+            no, yes = labels
+            return [row(id, model, number, yes if p[1] > p[0] else no, p[1], shares(*p)) for id, p in zip(self.ids, self.outputs)]
+        return [row(id, model, number, labels[p.index(max(p))], shares(*p)) for id, p in zip(self.ids, self.outputs)]
 
     def body(self, i: int) -> Body:
         """What the caller gets for row `i`."""
@@ -106,34 +111,18 @@ class Answered:
             found.append((self.challenger.number, CANARY, canaries))
         return [entry for entry in found if entry[2]]
 
-    def predictions(self) -> list[Prediction]:
+    def predictions(self) -> Sequence[Prediction | Block]:
         """The entries of the prediction log."""
-        if self.missing is None and self.other is None:  # the same as below, for very many
-            model, now, number, micros, encode = self.model, self.now, self.champion.number, self.micros, _json.encode
-            every = zip(self.ids, self.moments, self.outputs, self.rows, self.features)
-            return [
-                Prediction(id, model, moment, now, number, CHAMPION, tuple(output), 0, (), encode(row), encode(values), micros)
-                for id, moment, output, row, values in every
-            ]
-        found = []
-        key = hashlib.blake2b(f"{self.model}:{self.caller}".encode(), digest_size=8).hexdigest() if self.caller else ""
-        for i, id in enumerate(self.ids):
-            version, output = self.heard(i)
-            silent, unheard = self.challenger, self.other[i] if self.other is not None else None
-            if version is not self.champion:
-                silent, unheard = self.champion, self.outputs[i]
-            missing = self.missing[i] if self.missing is not None else None
-            more = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
-            inputs = _json.encode({**self.champion.reader.values(self.rows[i]), **more}) if more else inputs_json(self.rows[i])
-            variant = CHAMPION if version is self.champion else CANARY
-            other, others = (silent.number, tuple(unheard)) if silent is not None and unheard is not None else (0, ())
-            features = _json.encode(self.features[i])
-            found.append(
-                Prediction(
-                    id, self.model, self.moments[i], self.now, version.number, variant, tuple(output), other, others, inputs, features, self.micros
-                )
-            )
-        return found
+        return entries(self)
+
+
+@cache
+def _types(labels: tuple[str, ...], binary: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`Body` for very many rows of one version: types whose fields are always there, and whose probabilities need no dict."""
+    names = [f"p{i}" for i in range(len(labels))]
+    shares = msgspec.defstruct("Shares", [(name, float) for name in names], rename=dict(zip(names, labels)), gc=False)
+    fields: list[Any] = [("id", str), ("model", str), ("version", int), ("prediction", Any)]
+    return msgspec.defstruct("Row", [*fields, *([("probability", float)] if binary else []), ("probabilities", shares)], gc=False), shares
 
 
 def side(key: str, caller: str, values: Mapping[str, Any]) -> str:

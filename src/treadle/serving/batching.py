@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.errors import Unavailable
-from treadle.serving.loaded import Loaded
+from treadle.serving.loaded import Loaded, Outputs
 
 MOST_ROWS = 1024  # of one call
 
@@ -33,7 +33,7 @@ class TimedOut(Unavailable):
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     matrix: np.ndarray
-    future: Future[list[list[float]]]
+    future: Future[Outputs]
 
 
 class Batching:
@@ -58,7 +58,7 @@ class Batching:
         begun = self._begun
         return begun > 0 and time.monotonic() - begun > self._seconds
 
-    async def score(self, matrix: np.ndarray) -> list[list[float]]:
+    async def score(self, matrix: np.ndarray) -> Outputs:
         """The outputs of a matrix. Raises: TimedOut; Unavailable when more waits than can be answered in time; what the model raises."""
         expected = self._loaded.timing.expected(self.rows + len(matrix))
         if self.rows and expected > self._seconds / 2:
@@ -70,7 +70,7 @@ class Batching:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"version {self._loaded.number}", daemon=True)
             self._thread.start()
-        future: Future[list[list[float]]] = Future()
+        future: Future[Outputs] = Future()
         self.rows += len(matrix)
         self._queue.put(_Waiting(matrix, future))
         try:
@@ -123,7 +123,7 @@ class Batching:
                 for waiting in batch:
                     self._answer([waiting])
 
-    def _score(self, matrix: np.ndarray) -> list[list[float]]:
+    def _score(self, matrix: np.ndarray) -> Outputs:
         self._begun = time.monotonic()
         try:
             outputs = self._loaded.call(matrix)

@@ -27,7 +27,7 @@ class Encoder:
     def __init__(self, encoder: Sequence[Mapping[str, Any]], features: Sequence[str]) -> None:
         position = {name: i for i, name in enumerate(features)}
         self.width = 0
-        self._columns: list[tuple[int, int, int, Callable[[Sequence[Any]], np.ndarray]]] = []  # position, from, to, encode
+        self._columns: list[tuple[int, int, int, Callable[[Any], np.ndarray]]] = []  # position, from, to, encode
         parts: list[_Numbers | _Category] = []
         for entry in encoder:
             at = position[entry["name"]]
@@ -57,7 +57,7 @@ class Encoder:
                 pass
         return self.columns(list(zip(*rows)), len(rows))
 
-    def columns(self, columns: Sequence[Sequence[Any]], count: int) -> np.ndarray:
+    def columns(self, columns: Sequence[Sequence[Any] | np.ndarray], count: int) -> np.ndarray:
         """The same from one sequence of `count` values a feature."""
         out = np.empty((count, self.width), np.float32)
         with np.errstate(over="ignore"):

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from treadle.core.errors import InvalidRequest, NotFound, StorageError, Unavailable
-from treadle.core.ids import new_ids
+from treadle.core.ids import new_ids, places_of
 from treadle.ports.online import OnlineStore
 from treadle.serving.answers import Answered, share_of, side
 from treadle.serving.batching import Batching
-from treadle.serving.loaded import Features, Loaded
+from treadle.serving.column_requests import AnsweredColumns, Columns
+from treadle.serving.loaded import Features, Loaded, Outputs
 from treadle.serving.lookup import Lookup
 from treadle.serving.rows import Row
 
@@ -80,7 +81,7 @@ class Endpoint:
         self.challenger_failures = 0
         self.calling_since = 0.0  # when a model was called where requests are read; 0 if none is now
         self._seconds = seconds
-        self._now = now
+        self.now = now
         self._batching: dict[Loaded, Batching] = {}
 
     def champion(self) -> Loaded:
@@ -113,13 +114,13 @@ class Endpoint:
         asked = self._asked(rows, ids, only, caller)
         champion, challenger = asked.champion, asked.traffic.challenger
         count = len(asked.rows)
-        expected = champion.timing.expected(count)
+        expected = champion.timing.at_best(count)
         if challenger is not None:
-            expected += challenger.timing.expected(count)
+            expected += challenger.timing.at_best(count)
         if expected > AT_ONCE:
             return self._later(asked)
         outputs = self._call(champion, asked.matrix)
-        other: list[list[float]] | None = None
+        other: Outputs | None = None
         if challenger is not None and asked.other is not None:
             try:
                 other = self._call(challenger, asked.other)
@@ -134,13 +135,68 @@ class Endpoint:
         """
         asked = self._asked(self.champion().reader.rows(rows), ids, None, caller)
         outputs = self._call(asked.champion, asked.matrix)
-        other: list[list[float]] | None = None
+        other: Outputs | None = None
         if asked.traffic.challenger is not None and asked.other is not None:
             try:
                 other = self._call(asked.traffic.challenger, asked.other)
             except Exception:
                 self.challenger_failures += len(rows)
         return self._answered(asked, outputs, other)
+
+    def answer_columns(self, asked: Columns) -> AnsweredColumns | Awaitable[AnsweredColumns] | None:
+        """Answer columns, as `answer` does rows; None where rows are the way: for another version than they were read for, or a split among two.
+
+        Raises: Unavailable when nothing is deployed or the model was stopped.
+        """
+        begun = time.perf_counter_ns()
+        champion, traffic, count = self.champion(), self.traffic, len(asked)
+        challenger = traffic.challenger
+        if champion is not asked.loaded or (
+            challenger is not None
+            and (traffic.stage == "canary" or (challenger.features, challenger.request) != (champion.features, champion.request))
+        ):
+            return None
+        matrix = champion.column_matrix(asked.features, count)
+        beside: np.ndarray | None = None
+        if challenger is not None:
+            try:
+                beside = challenger.column_matrix(asked.features, count)
+            except Exception:
+                self.challenger_failures += count
+        prepared = (time.perf_counter_ns() - begun) / 1e9
+
+        def answered(outputs: Outputs, other: Outputs | None) -> AnsweredColumns:
+            if other is not None and challenger is not None:
+                challenger.service.beside(champion.service)
+                champion.service.beside(challenger.service)
+            base = new_ids("p", 1)[0]
+            return AnsweredColumns(
+                self.model, base, places_of(base, count), asked, champion, np.asarray(outputs), challenger if other is not None else None,
+                None if other is None else np.asarray(other), (time.perf_counter_ns() - begun) // 1000 // count, prepared,
+            )  # fmt: skip
+
+        expected = champion.timing.at_best(count) + (challenger.timing.at_best(count) if challenger is not None else 0.0)
+        if expected > AT_ONCE:
+            return self._later_columns(champion, challenger, matrix, beside, answered)
+        outputs, other = self._call(champion, matrix), None
+        if challenger is not None and beside is not None:
+            try:
+                other = self._call(challenger, beside)
+            except Exception:
+                self.challenger_failures += count
+        return answered(outputs, other)
+
+    async def _later_columns(
+        self, champion: Loaded, challenger: Loaded | None, matrix: np.ndarray, beside: np.ndarray | None,
+        answered: Callable[[Outputs, Outputs | None], AnsweredColumns],
+    ) -> AnsweredColumns:  # fmt: skip
+        outputs, other = await self._of(champion).score(matrix), None
+        if challenger is not None and beside is not None:
+            try:
+                other = await self._of(challenger).score(beside)
+            except Exception:
+                self.challenger_failures += len(matrix)
+        return answered(outputs, other)
 
     @property
     def hung(self) -> bool:
@@ -160,7 +216,7 @@ class Endpoint:
             newest = {} if champion is None else {view: self.lookup.store.newest(view) for view in champion.manifest["views"]}
         except (Unavailable, StorageError):
             return {}
-        return {view: (self._now() - time) / 1e6 for view, time in newest.items() if time is not None}
+        return {view: (self.now() - time) / 1e6 for view, time in newest.items() if time is not None}
 
     def _asked(self, rows: Sequence[Row], ids: Sequence[str] | None, only: Loaded | None, caller: str) -> _Asked:
         begun = time.perf_counter_ns()
@@ -168,7 +224,7 @@ class Endpoint:
         traffic = self.traffic if only is None else Traffic(only)
         if not rows:
             raise InvalidRequest("There are no rows.", hint="Send one object of fields, or {'rows': [{...}, ...]}.")
-        now = self._now()
+        now = self.now()
         moments = champion.reader.moments(rows, now)
         features, missing = champion.feature_rows(rows, moments, self.lookup.get_many)
         asked = _Asked(traffic, champion, rows, ids, begun, now, moments, features, missing, champion.matrix(features), caller)
@@ -187,7 +243,7 @@ class Endpoint:
         sent = [asked.champion.reader.values(row) for row in asked.rows]
         return [features for features, _ in challenger.look_up(sent, asked.moments, self.lookup.get_many)]
 
-    def _call(self, loaded: Loaded, matrix: np.ndarray) -> list[list[float]]:
+    def _call(self, loaded: Loaded, matrix: np.ndarray) -> Outputs:
         self.calling_since = time.monotonic()
         try:
             return loaded.call(matrix)
@@ -196,7 +252,7 @@ class Endpoint:
 
     async def _later(self, asked: _Asked) -> Answered:
         outputs = await self._of(asked.champion).score(asked.matrix)
-        other: list[list[float]] | None = None
+        other: Outputs | None = None
         challenger = asked.traffic.challenger
         if challenger is not None and asked.other is not None:
             try:
@@ -214,9 +270,14 @@ class Endpoint:
             batching = self._batching[loaded] = Batching(loaded, self._seconds)
         return batching
 
-    def _answered(self, asked: _Asked, outputs: list[list[float]], other: list[list[float]] | None) -> Answered:
+    def _answered(self, asked: _Asked, outputs: Outputs, other: Outputs | None) -> Answered:
         traffic, count = asked.traffic, len(asked.rows)
-        ids = asked.ids or new_ids("p", count)
+        ids, base = asked.ids, ""
+        if not ids:
+            ids = new_ids("p", 1)
+            if count > 1:
+                base = ids[0]
+                ids = places_of(base, count)
         canary: list[bool] | None = None
         if other is not None and traffic.challenger is not None:
             traffic.challenger.service.beside(asked.champion.service)
@@ -224,9 +285,10 @@ class Endpoint:
             if traffic.stage == "canary":
                 canary = [share_of(unit) < traffic.share for unit in self._units(asked, ids)]
         return Answered(
-            self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, outputs,
-            traffic.challenger if other is not None else None, other, canary, (time.perf_counter_ns() - asked.begun) // 1000 // count,
-            asked.caller if traffic.key.startswith("header:") else "", asked.prepared,
+            self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, _lists(outputs),
+            traffic.challenger if other is not None else None, None if other is None else _lists(other), canary,
+            (time.perf_counter_ns() - asked.begun) // 1000 // count,
+            asked.caller if traffic.key.startswith("header:") else "", asked.prepared, base,
         )  # fmt: skip
 
     @staticmethod
@@ -234,3 +296,7 @@ class Endpoint:
         """What decides the side of each row: its caller's sticky key, or its id."""
         key, reader = asked.traffic.key, asked.champion.reader
         return [side(key, asked.caller, reader.values(row)) or id for row, id in zip(asked.rows, ids)] if key else ids
+
+
+def _lists(outputs: Outputs) -> list[list[float]]:
+    return outputs if isinstance(outputs, list) else outputs.tolist()

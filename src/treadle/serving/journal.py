@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from treadle.core.errors import StorageError, Unavailable
+from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
 _LINGER = 0.02  # seconds in which predictions nobody waits for gather
@@ -28,7 +29,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between tries of a log that 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Entry:
     """What was handed over in one call, and who waits for it: a future, or the thread inside `flush`."""
 
@@ -44,7 +45,7 @@ class Answered(Protocol):
 
     def __len__(self) -> int: ...
 
-    def predictions(self) -> Sequence[Prediction]: ...
+    def predictions(self) -> Sequence[Prediction | Block]: ...
 
 
 class Journal:
@@ -66,7 +67,7 @@ class Journal:
         dropped: entries nobody waits for that were dropped because the log was behind, where its policy is to drop (see `logged.py`).
     """
 
-    def __init__(self, log: PredictionLog, *, durable: bool, model: str = "", limit: int = 20_000, batch: int = 1_000) -> None:
+    def __init__(self, log: PredictionLog, *, durable: bool, model: str = "", limit: int = 50_000, batch: int = 4_000) -> None:
         self.written = self.failed = self.waiting = 0
         self.error: Exception | None = None
         self.dropped = 0
@@ -199,7 +200,7 @@ class Journal:
 
     def _commit(self, entries: list[_Entry]) -> list[_Entry]:
         """Write entries in one commit and tell who waits; returns those to try again."""
-        predictions: list[Prediction] = []
+        predictions: list[Prediction | Block] = []
         outcomes = [o for entry in entries for o in entry.outcomes]
         try:
             predictions += [p for entry in entries if entry.answered is not None for p in entry.answered.predictions()]

@@ -20,14 +20,16 @@ from treadle.features import derived, online
 from treadle.ports.model_format import ModelFormat, Scorer
 from treadle.ports.online import Key, OnlineStore, Value
 from treadle.serving.as_is import encoder_of
+from treadle.serving.bulk import Bulk
 from treadle.serving.contributions import Contributions
-from treadle.serving.encode import FEW
+from treadle.serving.encode import FEW, Encoder
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
 from treadle.serving.timing import Timing
 
 Features = Sequence[Any]  # the values of one row's features, None for missing
+Outputs = list[list[float]] | np.ndarray  # (n, classes) or (n, 1)
 GetMany = Callable[[Sequence[Key]], list[Value | None] | None]
 
 
@@ -39,9 +41,13 @@ class Loaded:
         manifest: what the package says of itself.
         formats: format name to a function that opens it.
         number: its number, if the manifest does not say.
+        quick: opens what answers many rows quicker, bit for bit the same; None where nothing does.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], formats: Mapping[str, Callable[[], ModelFormat]], number: int = 0) -> None:
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], formats: Mapping[str, Callable[[], ModelFormat]], number: int = 0,
+        quick: Callable[[], Scorer | None] | None = None,
+    ) -> None:  # fmt: skip
         self.number = number or int(manifest.get("number", 0))
         self.folder = folder
         self.manifest = manifest
@@ -52,12 +58,16 @@ class Loaded:
         if info["format"] not in formats:
             raise Corrupt(f"The package is of format {info['format']!r}, which this server does not open.", where=str(folder))
         self._scorer: Scorer = formats[info["format"]]().load(folder, info)
+        self._bulk = None if quick is None else Bulk(self._scorer, quick)
         self._encoder = encoder_of(info["encoder"], [f.name for f in self.features])
         self.moment_field: str | None = manifest.get("moment")
         self.reader = Reader(self.request, self.features, self.moment_field)
         self.parser = self.reader.parser
         self._plan = _plan(self.features, manifest["views"])
         self._sent = self.reader.columns([f.name for f in self.features]) if self._plan.only_sent else None
+        self._may_lack = any(f.nullable for f in self.request)
+        # Of which fields the features are, where they are nothing else.
+        self.sent_names = tuple(f.name for f in self.features) if self._sent is not None else ()
         self.label_texts = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in self.labels]
         self.promises: Sequence[Mapping[str, Any]] = ()  # calibrated intervals, from the version's evaluation (see training.conformal)
         self.contributions: Contributions | None = None  # opened when an explanation is first asked for
@@ -76,8 +86,10 @@ class Loaded:
         """
         if self._sent is not None:
             sent = self._sent
-            found = [sent(row) for row in rows]
-            return [tuple([None if v is UNSET else v for v in line]) if UNSET in line else line for line in found], None
+            found: list[Features] = [sent(row) for row in rows]
+            if self._may_lack:
+                return [tuple([None if v is UNSET else v for v in line]) if UNSET in line else line for line in found], None
+            return found, None
         looked_up = self.look_up([self.reader.values(row) for row in rows], moments, get_many)
         missing: list[Mapping[str, str]] = [m for _, m in looked_up]
         return [f for f, _ in looked_up], missing if any(missing) else None
@@ -130,6 +142,16 @@ class Loaded:
         """Rows of feature values as the model's float32 matrix."""
         return self._encoder.matrix(rows)
 
+    @property
+    def takes_columns(self) -> bool:
+        """Whether every feature is a field of the request and is encoded here, so that columns need not be made rows."""
+        return bool(self.sent_names) and isinstance(self._encoder, Encoder)
+
+    def column_matrix(self, columns: Sequence[Sequence[Any] | np.ndarray], count: int) -> np.ndarray:
+        """The matrix of `count` rows from the values of each feature."""
+        assert isinstance(self._encoder, Encoder)
+        return self._encoder.columns(columns, count)
+
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Probabilities (n, classes) or numbers (n, 1) for an encoded matrix, as the model gives them."""
         return self._scorer.score(matrix)
@@ -145,21 +167,23 @@ class Loaded:
                 return
             self.timing.note(rows, time.perf_counter() - begun)
 
-    def checked(self, outputs: Any, count: int) -> list[list[float]]:
-        """The outputs of `count` rows as lists. Raises Corrupt when the model answered nonsense."""
+    def checked(self, outputs: Any, count: int) -> Outputs:
+        """The outputs of `count` rows: as lists if they are few. Raises Corrupt when the model answered nonsense."""
         shape = getattr(outputs, "shape", None)
         if shape == (count, max(1, len(self.labels))):
-            answers: list[list[float]] = outputs.tolist()
-            # For few rows the sums are quicker than a call of NumPy; a sum of finite numbers may be infinite.
-            if (count < FEW and all(map(isfinite, map(sum, answers)))) or np.isfinite(outputs).all():
-                return answers
+            if count < FEW:  # the sums are quicker than a call of NumPy; a sum of finite numbers may be infinite
+                answers: list[list[float]] = outputs.tolist()
+                if all(map(isfinite, map(sum, answers))):
+                    return answers
+            if np.isfinite(outputs).all():
+                return outputs  # type: ignore[no-any-return]
         raise Corrupt(f"Version {self.number} answered with shape {shape} or values that are not finite.")
 
-    def call(self, matrix: np.ndarray) -> list[list[float]]:
+    def call(self, matrix: np.ndarray) -> Outputs:
         """The checked outputs of an encoded matrix, counted and timed. Raises what the model raises, and Corrupt when it answers nonsense."""
         begun = time.perf_counter_ns()
         try:
-            outputs = self.checked(self._scorer.score(matrix), len(matrix))
+            outputs = self.checked((self._bulk or self._scorer).score(matrix), len(matrix))
         except Exception:
             self.service.broke()
             raise

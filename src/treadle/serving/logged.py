@@ -19,6 +19,7 @@ from treadle.core.declare.log import Log
 from treadle.core.errors import StorageError
 from treadle.core.records import Record, Ref
 from treadle.ports.ledger import Ledger
+from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
 Policy = Literal["full", "hash", "none"]
@@ -48,14 +49,15 @@ class Discreet:
         self.when_full = when_full
         self._log, self._policy, self._personal, self._key = log, policy, frozenset(personal), key
 
-    def write(self, predictions: Sequence[Prediction], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
-        self._log.write([self.kept(p) for p in predictions], outcomes, durable=durable)
+    def write(self, predictions: Sequence[Prediction | Block], outcomes: Sequence[Outcome] = (), *, durable: bool = True) -> None:
+        kept = predictions if self._policy == "full" else [self.kept(p) for p in each(predictions)]
+        self._log.write(kept, outcomes, durable=durable)
 
     def kept(self, p: Prediction) -> Prediction:
         """The prediction as the log keeps it."""
         inputs = _decode(p.inputs or b"{}")
         hidden = {name: self._hash(value) for name, value in inputs.items() if name in self._personal and value is not None}
-        if self._policy == "full" or (not hidden and self._policy == "hash"):
+        if not hidden and self._policy == "hash":
             return p
         values = {inputs[name]: text for name, text in hidden.items() if isinstance(inputs[name], str) and inputs[name]}
         features = p.features

@@ -156,7 +156,7 @@ def micros(moment: datetime) -> int:
 
 
 # A day from both ends of the calendar, so that a moment has a date in every time zone.
-_FIRST, _LAST = micros(datetime(1, 1, 2, tzinfo=UTC)), micros(datetime(9999, 12, 30, tzinfo=UTC))
+FIRST, LAST = micros(datetime(1, 1, 2, tzinfo=UTC)), micros(datetime(9999, 12, 30, tzinfo=UTC))
 
 
 def moment(value: Any) -> int:
@@ -168,7 +168,7 @@ def moment(value: Any) -> int:
             found = micros(parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed)
     elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:  # so it is neither NaN nor infinite
         found = int(value * MICROS)
-    if found is None or not _FIRST <= found <= _LAST:
+    if found is None or not FIRST <= found <= LAST:
         raise Unfit(f"must be a time like 2013-04-01T12:30:00Z, not {_shown(value)}")
     return found
 

@@ -53,29 +53,33 @@ class Reader:
         self._times = tuple(self._attribute[f.name] for f in fields if f.kind == "timestamp")
         self._booleans = tuple(self._attribute[f.name] for f in fields if f.kind == "boolean")
         self._moment = self._attribute.get(moment_field) if moment_field is not None else None
-        self._names = list(self._attribute)
-        self._all = self.columns(self._names)
+        self._begins = b'{"rows"' if "rows" not in self._attribute else b"\0"  # how a body of many rows begins
+        self.names = tuple(self._attribute)
+        self.all_values = self.columns(self.names)  # UNSET where a field was not sent
 
     def read(self, body: bytes) -> tuple[list[Row], list[Any] | None, bool]:
         """The rows of a body `{...}` or `{"rows": [...], "ids": [...]}`; the ids if there are any (not checked); whether it was of the second kind.
 
         Raises: UsageError when it is not JSON; InvalidRequest naming the row and its fields.
         """
-        try:
-            return [self._settled(self._one(body))], None, False
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, Unfit):
-            pass
-        try:
-            found: Any = self._many(body)
-            return [self._settled(row) for row in found.rows], found.ids, True
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, Unfit):
-            pass
+        for read in (self._read_many, self._read_one) if body[:16].lstrip().startswith(self._begins) else (self._read_one, self._read_many):
+            try:
+                return read(body)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, Unfit):
+                pass
         whole = json_of(body)
         if isinstance(whole, dict) and isinstance(whole.get("rows"), list):
             if len(whole["rows"]) > MOST_ROWS:
                 raise too_many(len(whole["rows"]))
             return self.rows(whole["rows"]), whole.get("ids"), True
         return self.rows([whole]), None, False
+
+    def _read_one(self, body: bytes) -> tuple[list[Row], list[Any] | None, bool]:
+        return self._settled([self._one(body)]), None, False
+
+    def _read_many(self, body: bytes) -> tuple[list[Row], list[Any] | None, bool]:
+        found: Any = self._many(body)
+        return self._settled(found.rows), found.ids, True
 
     def rows(self, rows: Sequence[Any]) -> list[Row]:
         """Rows given as objects. Raises: InvalidRequest naming the row and its fields."""
@@ -85,7 +89,7 @@ class Reader:
     def objects(self, rows: Sequence[Any]) -> list[Row]:
         """The same as `rows`, quicker for many that fit: they may hold nothing that JSON has no word for."""
         try:
-            return [self._settled(row) for row in msgspec.convert(rows, list[self._type])]  # type: ignore[name-defined]
+            return self._settled(msgspec.convert(rows, list[self._type]))  # type: ignore[name-defined]
         except (msgspec.ValidationError, Unfit, RecursionError, ValueError, OverflowError):
             return self.rows(rows)
 
@@ -106,7 +110,7 @@ class Reader:
 
     def values(self, row: Row) -> dict[str, Any]:
         """What was sent, by field."""
-        found = dict(zip(self._names, self._all(row)))
+        found = dict(zip(self.names, self.all_values(row)))
         if UNSET in found.values():
             return {name: value for name, value in found.items() if value is not UNSET}
         return found
@@ -125,17 +129,19 @@ class Reader:
             moments.append(at)
         return moments
 
-    def _settled(self, row: Row) -> Row:
+    def _settled(self, rows: list[Row]) -> list[Row]:
         """Moments as microseconds, truth as 0.0 or 1.0: what JSON has no type for."""
         for name in self._times:
-            value = getattr(row, name)
-            if value is not None and value is not UNSET:
-                setattr(row, name, moment(value))
+            for row in rows:
+                value = getattr(row, name)
+                if value is not UNSET and value is not None:
+                    setattr(row, name, moment(value))
         for name in self._booleans:
-            value = getattr(row, name)
-            if value is True or value is False:
-                setattr(row, name, float(value))
-        return row
+            for row in rows:
+                value = getattr(row, name)
+                if value is True or value is False:
+                    setattr(row, name, float(value))
+        return rows
 
 
 def inputs_json(row: Row) -> bytes:

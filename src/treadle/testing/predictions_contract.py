@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from treadle.core.ids import base32
+from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
 Pairs = list[tuple[Prediction, Outcome | None]]
@@ -28,6 +31,24 @@ EVER = 1 << 60
 def prediction(id: str, *, model: str = "late", moment: int = 1_000, answered: int = 2_000, output: tuple[float, ...] = (0.25, 0.75)) -> Prediction:
     """A prediction with everything filled in."""
     return Prediction(id, model, moment, answered, 3, "champion", output, 4, (0.5, 0.5), b'{"origin":"EWR"}', b"[1.5,null]", 180)
+
+
+def own_id(milliseconds: int, digits: str = "0000000a") -> str:
+    """An id as the endpoint makes them."""
+    return f"p-{base32(milliseconds, 10)}{digits}"
+
+
+def block(
+    base: str, count: int = 3, *, model: str = "late", moments: int | list[int] = 1_000, answered: int = 2_000, swapped: list[int] | None = None
+) -> Block:  # fmt: skip
+    """The answers of a request of `count` rows, all different."""
+    return Block(
+        base=base, model=model, count=count, moments=moments if isinstance(moments, int) else array("q", moments).tobytes(), answered=answered,
+        version=3, variant="champion", width=2, outputs=array("d", [x / 7 for x in range(2 * count)]).tobytes(), other_version=4,
+        other_variant="canary", other_width=1, other_outputs=array("d", range(count)).tobytes(), swapped=bytes(swapped or ()),
+        inputs=b"[%b]" % b",".join(b'{"origin":"EWR","n":%d}' % i for i in range(count)),
+        features=b"[%b]" % b",".join(b"[%d,null]" % i for i in range(count)), micros=7,
+    )  # fmt: skip
 
 
 def read(log: PredictionLog, model: str = "late", start: int = ALWAYS[0], end: int = ALWAYS[1], batch: int = 10_000) -> Pairs:
@@ -61,6 +82,40 @@ class PredictionsContract:
         log.write(written, durable=durable)
         assert [log.get(p.id) for p in written] == written
         assert log.get("d") is None
+
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_a_block_is_read_as_the_predictions_it_holds(self, log: PredictionLog, durable: bool) -> None:
+        written: list[Prediction | Block] = [
+            block(own_id(5), swapped=[0, 1, 0]), prediction(own_id(6)), block(own_id(7), 2, moments=[900, 1_100]), prediction("mine"),
+        ]  # fmt: skip
+        log.write(written, [Outcome(f"{own_id(5)}.1", True, 7)], durable=durable)
+        rows = each(written)
+        assert [log.get(p.id) for p in rows] == rows
+        assert rows[1].variant == "canary"
+        assert (rows[1].version, rows[1].output, rows[1].other_version) == (4, (1.0,), 3)
+        assert [log.get(id) for id in (own_id(5), f"{own_id(5)}.3", f"{own_id(5)}.01", f"{own_id(8)}.0")] == [None] * 4
+        assert [p for p, _ in read(log, batch=2)] == sorted(rows, key=lambda p: p.moment)
+        assert {p.id: o for p, o in read(log) if o} == {rows[1].id: Outcome(rows[1].id, True, 7)}
+        assert log.count("late") == (7, 1)
+        assert log.last("late", 2) == [prediction("mine"), rows[5]]
+
+    def test_a_block_written_again_is_one_and_takes_the_outcomes_that_came_before_it(self, log: PredictionLog) -> None:
+        log.write([], [Outcome(f"{own_id(5)}.2", 1, 5), Outcome(f"{own_id(5)}.9", 1, 5)])
+        for _ in range(2):
+            log.write([block(own_id(5)), block(own_id(5)), prediction(f"{own_id(5)}.1", moment=7)])
+        assert log.count("late") == (3, 1)
+        assert log.strays() == 1
+        assert read(log)[2][1] == Outcome(f"{own_id(5)}.2", 1, 5)
+
+    def test_ids_of_the_endpoint_are_found_whatever_the_order_they_are_written_in(self, log: PredictionLog) -> None:
+        times = [50_000, 0, 9_000, 61_000, 2**50 - 1, 10_000, 20_001]
+        rows = [prediction(own_id(at), moment=at % 7) for at in times]
+        for row in rows[:3]:
+            log.write([row])
+        log.write(rows)
+        assert [log.get(row.id) for row in rows] == rows
+        assert log.get(own_id(9_000, "0000000b")) is None
+        assert log.count("late") == (7, 0)
 
     def test_an_output_that_is_not_a_number_stays_so(self, log: PredictionLog) -> None:
         log.write([prediction("a", output=(math.nan,))])
@@ -218,9 +273,16 @@ class PredictionsContract:
         run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
 
 
-_ids = st.sampled_from([f"p{i}" for i in range(8)])
+_bases = [own_id(9_000), own_id(9_000, "0000000b"), own_id(30_000)]
+_ids = st.sampled_from([*(f"p{i}" for i in range(4)), own_id(0), own_id(9_500), own_id(25_000), f"{_bases[0]}.1", f"{_bases[2]}.0"])
 _models = st.sampled_from(["late", "early"])
 _predictions = st.builds(prediction, _ids, model=_models, moment=st.integers(0, 5), answered=st.integers(0, 5))
+_blocks = st.builds(
+    lambda base, moments, swap, **said: block(base, len(moments), moments=moments if len(set(moments)) > 1 else moments[0],
+                                              swapped=swap * len(moments), **said),
+    st.sampled_from(_bases), st.lists(st.integers(0, 5), min_size=1, max_size=4), st.sampled_from([[], [0], [1]]), model=_models,
+    answered=st.integers(0, 5),
+)  # fmt: skip
 _outcomes = st.builds(Outcome, _ids, st.sampled_from([True, 0, "x", [1.5]]), st.integers(0, 1), st.sampled_from(["", "tower"]))
 
 
@@ -235,10 +297,10 @@ class History(RuleBasedStateMachine):
         self.predictions: dict[str, Prediction] = {}
         self.outcomes: dict[str, list[Outcome]] = {}
 
-    @rule(predictions=st.lists(_predictions, max_size=5), outcomes=st.lists(_outcomes, max_size=5), durable=st.booleans())
-    def write(self, predictions: list[Prediction], outcomes: list[Outcome], durable: bool) -> None:
+    @rule(predictions=st.lists(_predictions | _blocks, max_size=5), outcomes=st.lists(_outcomes, max_size=5), durable=st.booleans())
+    def write(self, predictions: list[Prediction | Block], outcomes: list[Outcome], durable: bool) -> None:
         self.log.write(predictions, outcomes, durable=durable)
-        for p in predictions:
+        for p in each(predictions):
             self.predictions.setdefault(p.id, p)
         for o in outcomes:
             if o not in (known := self.outcomes.setdefault(o.prediction, [])):

@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from treadle.assemble import Workspace, formats
+from treadle.assemble import Workspace, formats, tree_scorer
 from treadle.core.clock import iso
 from treadle.core.errors import StorageError, TreadleError, Unavailable
 from treadle.core.records import Record, Ref
@@ -121,7 +122,8 @@ class Server:
             if number not in self._loaded:
                 registered = versions.get(self._model, number, self._ws.ledger)
                 folder, manifest = packages.open_package(registered["package"], self._ws.blobs, self._ws.shelf)
-                self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number)
+                quick = partial(tree_scorer, folder, dict(manifest["model"]))
+                self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number, quick)
                 loaded.promises = (registered.get("evaluation") or {}).get("conformal") or ()
                 loaded.warm()
             return self._loaded[number]

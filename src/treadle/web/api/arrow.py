@@ -10,13 +10,19 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from treadle.core.errors import UsageError
 from treadle.serving.answers import Answered
+from treadle.serving.column_requests import AnsweredColumns, Columns, read_columns
 from treadle.serving.loaded import Loaded
 from treadle.serving.rows import MOST_ROWS, Row, too_many
 from treadle.web.api.exchange import Response
+
+if TYPE_CHECKING:
+    import polars as pl
 
 STREAM = "application/vnd.apache.arrow.stream"
 HEADERS = [("content-type", STREAM)]
@@ -25,8 +31,8 @@ MOST_MESSAGES = 1000
 _HINT = "Send one uncompressed Arrow IPC stream, a column a field."
 
 
-def read(body: bytes, loaded: Loaded) -> list[Row]:
-    """The typed rows of a body. Raises: UsageError, InvalidRequest."""
+def frame_of(body: bytes) -> pl.DataFrame:
+    """The columns of a body. Raises: UsageError."""
     check(body)
     import polars as pl
 
@@ -38,6 +44,20 @@ def read(body: bytes, loaded: Loaded) -> list[Row]:
         raise UsageError(f"The body is not an Arrow stream: {str(error)[:200]}", hint=_HINT) from None
     if frame.height > MOST_ROWS:
         raise too_many(frame.height)
+    return frame
+
+
+def read(body: bytes, loaded: Loaded, now: int) -> Columns | list[Row]:
+    """What a body asks: as columns where that can be, else as typed rows. Raises: UsageError, InvalidRequest."""
+    frame = frame_of(body)
+    columns = read_columns(frame, loaded, now)
+    return rows_of(frame, loaded) if columns is None else columns
+
+
+def rows_of(frame: pl.DataFrame, loaded: Loaded) -> list[Row]:
+    """Columns as typed rows. Raises: UsageError, InvalidRequest."""
+    import polars as pl
+
     columns: list[Any] = []
     infinite = False
     for column in frame.iter_columns():
@@ -76,6 +96,24 @@ def show(answered: Answered) -> Response:
         columns["missing"] = [",".join(missing) for missing in answered.missing]
     out = io.BytesIO()
     pl.DataFrame(columns, strict=False).write_ipc_stream(out)
+    return 200, HEADERS, out.getvalue()
+
+
+def show_columns(answered: AnsweredColumns) -> Response:
+    """The same columns."""
+    import polars as pl
+
+    loaded, outputs = answered.champion, answered.outputs
+    columns = [pl.Series("id", answered.ids), pl.Series("version", np.full(len(answered), loaded.number))]
+    if loaded.task == "regression":
+        columns.append(pl.Series("prediction", outputs[:, 0]))
+    else:
+        columns.append(pl.Series("prediction", loaded.labels).gather(outputs.argmax(axis=1)))
+        if loaded.task == "binary":
+            columns.append(pl.Series("probability", np.ascontiguousarray(outputs[:, 1])))
+        columns += [pl.Series(f"p:{label}", np.ascontiguousarray(outputs[:, i])) for i, label in enumerate(loaded.label_texts)]
+    out = io.BytesIO()
+    pl.DataFrame(columns).write_ipc_stream(out)
     return 200, HEADERS, out.getvalue()
 
 

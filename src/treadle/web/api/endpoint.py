@@ -30,6 +30,7 @@ from treadle.core.ids import check_id
 from treadle.ports.predictions import PredictionLog
 from treadle.serving import asides
 from treadle.serving.answers import Answered
+from treadle.serving.column_requests import AnsweredColumns, Columns
 from treadle.serving.endpoint import Endpoint
 from treadle.serving.journal import Journal
 from treadle.serving.keys import Caller, Gate
@@ -45,7 +46,7 @@ ROUTES = [
     "GET /metrics", "POST /reload", "POST /invocations", "GET /ping", "GET /version", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     "GET /v2/models/NAME", "GET /v2/models/NAME/ready", "POST /v2/models/NAME/infer", "GET /openapi.json", "GET /docs",
 ]  # fmt: skip
-SMALL = 16 * 1024  # bytes of an Arrow body that are read sooner than another thread is woken
+SMALL = 256 * 1024  # bytes of an Arrow body that are read sooner than another thread is woken
 PREDICTING = {"/predict", "/invocations"}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -102,11 +103,13 @@ class Routes:
         return invocations.problem(error) if request.path == "/invocations" else problem(error)
 
     def _predict(self, request: Request) -> Response | Awaitable[Response]:
-        if request.content_type == arrow.STREAM:
+        kind = request.content_type
+        if kind == arrow.STREAM:
             if len(request.body) <= SMALL and "polars" in sys.modules:
-                return self.respond(request, arrow.read(request.body, self.endpoint.champion()), arrow.show)
+                return self._columns(request, arrow.read(request.body, self.endpoint.champion(), self.endpoint.now()))
             return self._arrow(request)
-        check_json(request)
+        if kind != JSON:
+            check_json(request)
         rows, ids, many = self.endpoint.champion().reader.read(request.body)
         if request.query:
             asked = asides.wanted(request.parameters())
@@ -130,9 +133,21 @@ class Routes:
         return self.logged(answered, shown) if isinstance(answered, Answered) else self._later(answered, shown)
 
     async def _arrow(self, request: Request) -> Response:
-        rows = await asyncio.to_thread(arrow.read, request.body, self.endpoint.champion())  # reading takes no part of the event loop's time
-        response = self.respond(request, rows, arrow.show)
+        # Reading takes no part of the event loop's time.
+        asked = await asyncio.to_thread(arrow.read, request.body, self.endpoint.champion(), self.endpoint.now())
+        response = self._columns(request, asked)
         return response if isinstance(response, tuple) else await response
+
+    def _columns(self, request: Request, asked: Columns | list[Row]) -> Response | Awaitable[Response]:
+        if isinstance(asked, list):
+            return self.respond(request, asked, arrow.show)
+        self._journal.check(len(asked))
+        answered = self.endpoint.answer_columns(asked)
+        if answered is None:
+            return self.respond(request, arrow.rows_of(asked.frame, self.endpoint.champion()), arrow.show)
+        if request.caller is not None:
+            request.caller.charge(len(asked))
+        return self.logged(answered, arrow.show_columns) if isinstance(answered, AnsweredColumns) else self._later(answered, arrow.show_columns)
 
     async def _with_asides(
         self, request: Request, rows: Sequence[Row], ids: Sequence[str] | None, many: bool, asked: asides.Wanted
@@ -145,11 +160,11 @@ class Routes:
         response = self.logged(answered, lambda _: ok({"predictions": bodies} if many else bodies[0]))
         return response if isinstance(response, tuple) else await response
 
-    async def _later(self, answered: Awaitable[Answered], shown: Callable[[Answered], Response]) -> Response:
+    async def _later(self, answered: Awaitable[Any], shown: Callable[[Any], Response]) -> Response:
         response = self.logged(await answered, shown)
         return response if isinstance(response, tuple) else await response
 
-    def logged(self, answered: Answered, shown: Callable[[Answered], Response]) -> Response | Awaitable[Response]:
+    def logged(self, answered: Answered | AnsweredColumns, shown: Callable[[Any], Response]) -> Response | Awaitable[Response]:
         """Log what was answered; the response as `shown` makes it, when the log has it on the disk if that was promised."""
         begun = time.perf_counter()
         pending = self._journal.submit(answered)
@@ -161,7 +176,9 @@ class Routes:
         self.metrics.phases(answered.prepared, time.perf_counter() - begun)
         return response
 
-    async def _stored(self, pending: asyncio.Future[None], answered: Answered, shown: Callable[[Answered], Response], begun: float) -> Response:
+    async def _stored(
+        self, pending: asyncio.Future[None], answered: Answered | AnsweredColumns, shown: Callable[[Any], Response], begun: float
+    ) -> Response:
         await pending
         response = shown(answered)
         self.metrics.phases(answered.prepared, time.perf_counter() - begun)
@@ -275,7 +292,7 @@ def _one(answered: Answered) -> Response:
 
 
 def _many(answered: Answered) -> Response:
-    return 200, JSON_HEADERS, _encode({"predictions": answered.bodies()})
+    return 200, JSON_HEADERS, _encode({"predictions": answered.rows_json()})
 
 
 def _checked(given: Any, count: int) -> Sequence[str]:
