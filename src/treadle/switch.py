@@ -17,7 +17,7 @@ from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import Refused, StorageError, TreadleError
 from treadle.core.records import Record
-from treadle.deploy import ENDPOINT, connect, running_endpoint, start
+from treadle.deploy import ENDPOINT, connect, missed, running_endpoint, start
 from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.address import port_free
@@ -98,7 +98,7 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
     while time.monotonic() < end or (again and time.monotonic() < end + LOAD_SECONDS and _live(ws, running)):
         says = ws.ledger.get(ENDPOINT, model.name)
         if says is not None and int(says["deployment"]) >= record.version and says["status"] == "serving":
-            return Done(record, time.monotonic() - begun, "the endpoint follows the record")
+            return Done(record, time.monotonic() - begun, "; ".join(["the endpoint follows the record", *missed(says).values()]))
         time.sleep(0.02)
     pid, port = int(running["pid"]), int(running["port"])
     _kill(pid, str(running["host"]), port)

@@ -39,7 +39,7 @@ FEEDBACK = "feedback"
 COOLDOWN = timedelta(days=3)
 _REMEMBERED = 50
 SEVERITY = {
-    "rollback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium",
+    "rollback": "high", "fallback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium",
     "volume": "medium",    "fairness": "high", "attribution": "medium", "outliers": "medium", "service": "high", "staleness": "medium",
 }  # fmt: skip
 ASKED = {

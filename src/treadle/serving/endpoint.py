@@ -27,12 +27,23 @@ SECONDS = 10.0  # a request may wait for its model
 
 
 @dataclass(frozen=True)
+class Missed:
+    """A version that should answer by the deployment record, and cannot be opened: why in words for a caller, and the whole error for the log."""
+
+    number: int
+    role: str
+    why: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Traffic:
     """Who answers: immutable, so that a swap is one assignment and no request sees half of it.
 
     Args:
         stage: 'none', 'shadow' or 'trial' (the other version is asked and not heard), 'canary' (it answers its share), 'stopped'.
         key: what keeps a caller on one side: 'field:NAME', 'header:NAME', or '' (the prediction's id).
+        missed: what should answer and cannot be opened; then another version answers in its place, or none beside the champion.
     """
 
     champion: Loaded | None
@@ -40,6 +51,7 @@ class Traffic:
     stage: str = "none"
     share: float = 0.0
     key: str = ""
+    missed: tuple[Missed, ...] = ()
 
 
 @dataclass(slots=True)

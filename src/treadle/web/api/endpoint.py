@@ -30,7 +30,7 @@ from treadle.core.ids import check_id
 from treadle.ports.predictions import PredictionLog
 from treadle.serving import asides
 from treadle.serving.answers import Answered
-from treadle.serving.endpoint import Endpoint
+from treadle.serving.endpoint import Endpoint, Traffic
 from treadle.serving.journal import Journal
 from treadle.serving.keys import Caller, Gate
 from treadle.serving.loaded import Loaded
@@ -184,7 +184,8 @@ class Routes:
             if path in ("/health/ready", "/v2/health/ready"):
                 traffic = self.endpoint.traffic
                 status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
-                return ok({"ready": status == "ready"} if path.startswith("/v2") else {"status": status}, 200 if status == "ready" else 503)
+                said = {"ready": status == "ready"} if path.startswith("/v2") else {"status": status, **_instead(traffic)}
+                return ok(said, 200 if status == "ready" else 503)
             if path in ("/ping", "/health"):
                 return plain("\n", 200 if self.endpoint.traffic.champion is not None else 503)
             if path == "/version":
@@ -261,6 +262,13 @@ class Routes:
             "fields": [{"name": f.name, "kind": f.kind, "required": not f.nullable} for f in champion.request],
             "looked_up": [{"name": f.name, "kind": f.kind, "view": f.view} for f in champion.features if f.source == "view"],
         }  # fmt: skip
+
+
+def _instead(traffic: Traffic) -> dict[str, Any]:
+    """What should answer and does not, for readiness: nothing where all is as the deployment record says."""
+    if not traffic.missed or traffic.champion is None:
+        return {}
+    return {"version": traffic.champion.number, "missed": [{"version": m.number, "role": m.role, "why": m.why} for m in traffic.missed]}
 
 
 def check_json(request: Request) -> None:

@@ -25,6 +25,7 @@ HELP = {
     "treadle_model_failures_total": "Calls of the model that raised or answered nonsense.",
     "treadle_version_info": "1 for each version that is loaded, with its variant.",
     "treadle_stopped": "1 while the kill switch is on.",
+    "treadle_versions_missed": "Versions that should answer and cannot be opened, of all processes; another one answers instead.",
     "treadle_log_waiting": "Log entries not yet written.",
     "treadle_log_failures_total": "Commits of the log that failed.",
     "treadle_log_dropped_total": "Log entries dropped because the log was behind, where the project says so.",
@@ -151,7 +152,7 @@ _SUMMED = (
     ("shed", "treadle_requests_shed_total", "counter"), ("log_waiting", "treadle_log_waiting", "gauge"),
     ("log_failures", "treadle_log_failures_total", "counter"), ("log_dropped", "treadle_log_dropped_total", "counter"),
     ("rows_waiting", "treadle_rows_waiting", "gauge"), ("online_failures", "treadle_online_failures_total", "counter"),
-    ("challenger_failures", "treadle_challenger_failures_total", "counter"),
+    ("challenger_failures", "treadle_challenger_failures_total", "counter"), ("missed", "treadle_versions_missed", "gauge"),
 )  # fmt: skip
 
 
@@ -160,6 +161,7 @@ def gauges(endpoint: Endpoint, journal: Journal) -> dict[str, int]:
     return {
         "log_waiting": journal.waiting, "log_failures": journal.failed, "log_dropped": journal.dropped, "rows_waiting": endpoint.waiting,
         "online_failures": endpoint.lookup.failures, "challenger_failures": endpoint.challenger_failures,
+        "missed": len(endpoint.traffic.missed),
     }  # fmt: skip
 
 
