@@ -11,6 +11,8 @@ import msgspec
 
 from treadle.ports.predictions import Prediction
 from treadle.serving.loaded import Features, Loaded
+from treadle.serving.recalibration import LOGGED as RECALIBRATED
+from treadle.serving.recalibration import Recalibration
 from treadle.serving.rows import Row, inputs_json
 
 _json = msgspec.json.Encoder()
@@ -32,6 +34,7 @@ class Body(msgspec.Struct, omit_defaults=True):
     missing_because: Mapping[str, str] | None = None
     interval: dict[str, Any] | None = None
     explanation: dict[str, Any] | None = None
+    recalibrated: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +48,7 @@ class Answered:
         micros: microseconds a row took.
         prepared: seconds before the model was asked.
         caller: the header that keeps a caller on one side of a split; only its hash is logged.
+        own, state: where the champion is answered through a recalibration, its own outputs and the state; `outputs` is what callers are told then.
     """
 
     model: str
@@ -62,6 +66,8 @@ class Answered:
     micros: int = 0
     caller: str = ""
     prepared: float = 0.0
+    own: Sequence[Sequence[float]] | None = None
+    state: Recalibration | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,10 +78,15 @@ class Answered:
             return self.challenger, self.other[i]
         return self.champion, self.outputs[i]
 
+    def own_output(self, i: int) -> Sequence[float]:
+        """What the version that is heard says of row `i` by itself: the answer, but for a recalibration."""
+        version, output = self.heard(i)
+        return self.own[i] if self.own is not None and version is self.champion else output
+
     def bodies(self) -> list[Body]:
         """What the caller gets, in order."""
         version = self.champion
-        if self.canary is None and self.missing is None and version.task != "regression":  # the same as `body`, for very many
+        if self.canary is None and self.missing is None and self.state is None and version.task != "regression":  # the same as `body`, for very many
             model, number, labels, texts, binary = self.model, version.number, version.labels, version.label_texts, version.task == "binary"
             return [
                 Body(id, model, number, labels[output.index(max(output))], output[1] if binary else None, dict(zip(texts, output)))
@@ -95,6 +106,8 @@ class Answered:
             body = Body(self.ids[i], self.model, version.number, best, output[1] if version.task == "binary" else None, shown)
         if missing:
             body.missing, body.missing_because = list(missing), missing
+        if self.state is not None and version is self.champion:
+            body.recalibrated = self.state.learned
         return body
 
     def counts(self) -> list[tuple[int, str, int]]:
@@ -106,8 +119,8 @@ class Answered:
         return [entry for entry in found if entry[2]]
 
     def predictions(self) -> list[Prediction]:
-        """The entries of the prediction log."""
-        if self.missing is None and self.other is None:  # the same as below, for very many
+        """The entries of the prediction log: outputs are the versions' own, beside the state that they were told through."""
+        if self.missing is None and self.other is None and self.state is None:  # the same as below, for very many
             model, now, number, micros, encode = self.model, self.now, self.champion.number, self.micros, _json.encode
             every = zip(self.ids, self.moments, self.outputs, self.rows, self.features)
             return [
@@ -117,12 +130,14 @@ class Answered:
         found = []
         key = hashlib.blake2b(f"{self.model}:{self.caller}".encode(), digest_size=8).hexdigest() if self.caller else ""
         for i, id in enumerate(self.ids):
-            version, output = self.heard(i)
+            version, output = self.heard(i)[0], self.own_output(i)
             silent, unheard = self.challenger, self.other[i] if self.other is not None else None
             if version is not self.champion:
-                silent, unheard = self.champion, self.outputs[i]
-            missing = self.missing[i] if self.missing is not None else None
-            more = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
+                silent, unheard = self.champion, self.outputs[i] if self.own is None else self.own[i]
+            missing, state = self.missing[i] if self.missing is not None else None, self.state if version is self.champion else None
+            more: dict[str, Any] = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
+            if state is not None:
+                more[RECALIBRATED] = [state.a, state.b, state.learned]
             inputs = _json.encode({**self.champion.reader.values(self.rows[i]), **more}) if more else inputs_json(self.rows[i])
             variant = CHAMPION if version is self.champion else CANARY
             other, others = (silent.number, tuple(unheard)) if silent is not None and unheard is not None else (0, ())

@@ -32,7 +32,7 @@ def bodies(answered: Answered, explained: bool, bounded: bool) -> list[Body]:
         raise UsageError(f"{len(answered):,} rows are more than the {MOST_EXPLAINED} that one request explains.", hint="Send fewer at a time.")
     found = answered.bodies()
     for i, body in enumerate(found):
-        version, output = answered.heard(i)
+        version, output = answered.heard(i)[0], answered.own_output(i)  # what it promises and what moved it is said of its own answer
         if bounded:
             body.interval = interval(version, output)
         if explained:

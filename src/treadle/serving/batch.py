@@ -87,6 +87,8 @@ class Batch:
         for start in range(0, features.height, CHUNK):
             part = features[start : start + CHUNK]
             outputs[start : start + part.height] = self._scored(self._encoder.matrix(part))
+        if self.loaded.recalibration is not None:
+            outputs = self.loaded.recalibration.answers(outputs)
         answers = answers_of(self.loaded, outputs)
         if not good.all():
             place = pl.when(good).then(good.cast(pl.Int64).cum_sum() - 1).alias("place")
@@ -137,6 +139,8 @@ class Batch:
             of_views = {name: answered.features[number, name] for name in looked_up}
             features, _ = self.loaded.feature_values({**values, **of_views}, at, cast(OnlineStore, _Empty()))
             alone = self.loaded.outputs([features])[0]
+            if self.loaded.recalibration is not None:
+                alone = np.array(self.loaded.recalibration.lists([alone.tolist()])[0])
             if not np.array_equal(alone, answered.outputs[number]):
                 raise Corrupt(
                     f"Row {row} is answered {answered.outputs[number].tolist()} among others and {alone.tolist()} alone.",

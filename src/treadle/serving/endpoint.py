@@ -235,10 +235,13 @@ class Endpoint:
             asked.champion.service.beside(traffic.challenger.service)
             if traffic.stage == "canary":
                 canary = [share_of(unit) < traffic.share for unit in self._units(asked, ids)]
+        state, own = asked.champion.recalibration, None
+        if state is not None:
+            own, outputs = outputs, state.lists(outputs)
         return Answered(
             self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, outputs,
             traffic.challenger if other is not None else None, other, canary, (time.perf_counter_ns() - asked.begun) // 1000 // count,
-            asked.caller if traffic.key.startswith("header:") else "", asked.prepared,
+            asked.caller if traffic.key.startswith("header:") else "", asked.prepared, own, state,
         )  # fmt: skip
 
     @staticmethod

@@ -22,6 +22,7 @@ from treadle.ports.online import Key, OnlineStore, Value
 from treadle.serving.as_is import encoder_of
 from treadle.serving.contributions import Contributions
 from treadle.serving.encode import FEW
+from treadle.serving.recalibration import Recalibration
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
@@ -60,6 +61,7 @@ class Loaded:
         self._sent = self.reader.columns([f.name for f in self.features]) if self._plan.only_sent else None
         self.label_texts = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in self.labels]
         self.promises: Sequence[Mapping[str, Any]] = ()  # calibrated intervals, from the version's evaluation (see training.conformal)
+        self.recalibration: Recalibration | None = None  # through which it is answered now; set anew while it serves
         self.contributions: Contributions | None = None  # opened when an explanation is first asked for
         self.timing = Timing()
         self.service = Service()

@@ -1,4 +1,4 @@
-"""What the deployment record asks for, loaded as far as it can be: who answers instead of a version that cannot be opened, and when it is tried again.
+"""What the deployment record asks for, loaded as far as it can be: who answers instead of a version that cannot be opened, when it is tried again.
 
 A challenger that cannot be opened is left out. A champion that cannot be (a flipped byte, a signature that does not count) leaves its place to
 what answers now; in a process that has just begun, to the last champion before it that may still answer and can be opened. It is tried again,
@@ -21,6 +21,7 @@ from treadle.core.records import Record
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.endpoint import Missed, Traffic
 from treadle.serving.loaded import Loaded
+from treadle.serving.recalibration import applied
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between tries of a version that cannot be opened, doubled each time
 DEATHS = 2  # of the process while it loads a version, before it is let be
@@ -70,6 +71,16 @@ class Following:
         self._again = time.monotonic() + self._pause
         return found
 
+    def recalibrate(self, champion: Loaded) -> bool | None:
+        """Have a champion answered through the weights that are on record for it; whether it is now, None when that did not change.
+
+        One assignment: a request is answered through one state.
+        """
+        before, now = champion.recalibration, applied(self._ws.ledger, self._model, champion.number)
+        if now != before:
+            champion.recalibration = now
+        return now is not None if (before is None) != (now is None) else None
+
     def _tried(self, record: Record, number: int, role: str) -> tuple[Loaded | None, tuple[Missed, TreadleError] | None]:
         try:
             return self._opened(record, number), None
@@ -103,6 +114,7 @@ class Following:
                 except Exception as error:  # what a library says of a file that it cannot take, or of memory that is not there
                     raise Corrupt(f"Version {number} cannot be loaded: {type(error).__name__}: {error}"[:300]) from error
                 loaded.promises = (registered.get("evaluation") or {}).get("conformal") or ()
+                loaded.recalibration = applied(self._ws.ledger, self._model, number)
                 loaded.warm()
                 self._loaded[number] = loaded
         return self._loaded[number]

@@ -129,6 +129,12 @@ class Server:
             _log.info("version %d answers again as deployment %s says", now.champion.number, record.version)
             self._event("endpoint.converged", {"deployment": record.version, "answers": now.champion.number})
 
+    def _recalibrate(self) -> None:
+        champion = self._endpoint.traffic.champion
+        changed = self._following.recalibrate(champion) if champion is not None else None
+        if champion is not None and changed is not None:
+            self._event("endpoint.recalibrated" if changed else "endpoint.not_recalibrated", {"version": champion.number})
+
     def _event(self, kind: str, says: dict[str, Any]) -> None:
         if not self._place.index:
             self._ws.ledger.append(kind, Ref("deployment", self._model), says)
@@ -203,6 +209,7 @@ class Server:
             await asyncio.sleep(POLL)
             try:
                 await self.follow(again=False)
+                await asyncio.to_thread(self._recalibrate)
                 record = promote.deployment(self._model, self._ws.ledger)
                 await asyncio.to_thread(self._guard, record)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):

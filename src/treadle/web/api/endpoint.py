@@ -28,7 +28,7 @@ import msgspec
 from treadle.core.errors import InvalidRequest, NotFound, TreadleError, Unavailable
 from treadle.core.ids import check_id
 from treadle.ports.predictions import PredictionLog
-from treadle.serving import asides
+from treadle.serving import asides, recalibration
 from treadle.serving.answers import Answered
 from treadle.serving.endpoint import Endpoint, Traffic
 from treadle.serving.journal import Journal
@@ -245,10 +245,12 @@ class Routes:
         if found is None:
             raise NotFound(f"There is no prediction {id!r}.", hint="Prediction ids are in the answers of POST /predict.")
         outcomes = await asyncio.to_thread(self._log.outcomes_of, id)
+        output, state = recalibration.told(found)
         return ok(
             {
                 "id": found.id, "model": found.model, "version": found.version, "variant": found.variant, "moment": found.moment,
-                "output": found.output, "inputs": _decode(found.inputs), "features": _decode(found.features),
+                "output": output, "inputs": _decode(found.inputs), "features": _decode(found.features),
+                **({"recalibrated": {**state, "own_output": found.output}} if state is not None else {}),
                 "outcomes": [{"value": o.value, "known": o.known, "source": o.source} for o in outcomes],
             }
         )  # fmt: skip

@@ -25,6 +25,7 @@ HELP = {
     "treadle_model_failures_total": "Calls of the model that raised or answered nonsense.",
     "treadle_version_info": "1 for each version that is loaded, with its variant.",
     "treadle_stopped": "1 while the kill switch is on.",
+    "treadle_recalibration_outcomes": "Outcomes that the recalibration has learned through which a version is answered; nothing for one without.",
     "treadle_versions_missed": "Versions that should answer and cannot be opened, of all processes; another one answers instead.",
     "treadle_log_waiting": "Log entries not yet written.",
     "treadle_log_failures_total": "Commits of the log that failed.",
@@ -135,6 +136,10 @@ class Metrics:
             ("request_postprocess_seconds", "histogram", _histogram("request_postprocess_seconds", kserve, whole._after)),
             ("treadle_model_failures_total", "counter", [f"treadle_model_failures_total{{{m},{labels}}} {failed}" for labels, (_, failed) in loaded]),
             ("treadle_version_info", "gauge", [f'treadle_version_info{{{m},{labels},stage="{traffic.stage}"}} 1' for labels, _ in loaded]),
+            ("treadle_recalibration_outcomes", "gauge", [
+                f'treadle_recalibration_outcomes{{{m},model_version="{v.number}"}} {v.recalibration.learned}'
+                for v in (traffic.champion,) if v is not None and v.recalibration is not None
+            ]),
             ("treadle_stopped", "gauge", [f"treadle_stopped{{{m}}} {int(traffic.stage == 'stopped')}"]),
             *((name, kind, [f"{name}{{{m}}} {summed[of]}"]) for of, name, kind in _SUMMED),
             ("treadle_online_age_seconds", "gauge", [
