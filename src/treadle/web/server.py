@@ -288,6 +288,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--descriptor", type=int, default=-1)
     parser.add_argument("--pipe", type=int, default=-1)
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it is for the process around workers (see `workers.py`); alone, there is nobody to replace
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     logging.Formatter.converter = time.gmtime
     folder = Path(given.folder).resolve()
