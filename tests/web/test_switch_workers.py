@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,9 @@ class World:
         self.ws, self.model = ws, ws.model()
         self.record = deploy.start(ws, self.model)
         self.url, self.port = self.record["url"], int(self.record["port"])
+        counts = ws.settings.home / "endpoints" / "late"
+        while len(list(counts.glob("worker-*.json"))) < WORKERS:  # the first one speaks for all as soon as it answers
+            time.sleep(0.05)
 
     def pids(self) -> list[int]:
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.record["pid"])], capture_output=True, text=True, check=False)

@@ -156,8 +156,8 @@ class Server:
         )  # fmt: skip
 
     def _followed(self) -> int:
-        """The version of the deployment record that all workers follow."""
-        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others())])
+        """The version of the deployment record that all living workers follow; one that takes a dead one's place reads it when it begins."""
+        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others() if lives(int(other.get("pid", 0))))])
 
     def _failures(self) -> int:
         return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())
@@ -165,7 +165,7 @@ class Server:
     def _leave_counts(self) -> None:
         endpoint = self._endpoint
         self._counts.leave({
-            "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed,
+            "pid": os.getpid(), "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed,
             **gauges(endpoint, self._journal),
         })  # fmt: skip
 
@@ -254,6 +254,15 @@ class Server:
                 with contextlib.suppress(StorageError):
                     self._journal.close(timeout=5.0)
                 leave(error.exit_code)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, of this user."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
 
 
 def _settle_memory() -> None:
