@@ -165,8 +165,8 @@ class Server:
     def _leave_counts(self) -> None:
         endpoint = self._endpoint
         self._counts.leave({
-            "pid": os.getpid(), "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed,
-            **gauges(endpoint, self._journal),
+            "pid": os.getpid(), "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic),
+            "shed": self._http.shed, **gauges(endpoint, self._journal),
         })  # fmt: skip
 
     async def run(self) -> None:
