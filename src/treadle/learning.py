@@ -6,8 +6,9 @@ learn), then it learns. What was learned is kept in blobs, and the checkpoint na
 killed is done again from the checkpoint, with the same result, and `replayed` makes the state again from the blobs alone.
 
 Status: 'learning' until enough outcomes are there, 'helps' while its answers are better than the model's own beyond chance (one-sided, by day
-blocks, as in shadow and canary), 'hurts' when they are worse beyond chance, over all of them or over the last ones: then it starts anew from the
-model's own answers. A new champion begins anew too, and the state of the one before is 'past', as is one that is not declared any more.
+blocks, as in shadow and canary), 'paused' while that is so but the last three days speak against it, 'hurts' when they are worse beyond chance: then
+it starts anew from the model's own answers. A new champion begins anew too, and the state of the one before is 'past', as is one that is not declared
+any more.
 
 The endpoint and `treadle score` apply a state while it 'helps' (`serving.recalibration.applied`); an endpoint looks twice a second. Versions are
 watched and compared by what they say themselves, which is what the log keeps beside the state.
@@ -38,7 +39,7 @@ from treadle.training.losses import row_loss
 
 DAY = 86_400_000_000
 DAYS = 60  # of which the comparison is kept
-LATELY, SURELY = 7, 0.005  # days that must not speak against it, whatever was before; and how surely, since each look asks again
+LATELY = 3  # days that must not speak against it, whatever was before
 
 
 def learn(ws: Workspace, model: Model) -> Record | None:
@@ -115,20 +116,14 @@ def judged(days: dict[int, list[float]], least: int) -> dict[str, Any]:
     rows = int(sum(d[0] for d in days.values()))
     if not rows:
         return {"status": "learning", "outcomes": 0, "better_by": 0.0, "p_worse": 1.0}
-    told = _compared(days)
+    # Each day's rows by their mean: the test looks at nothing but the sum of each block.
+    told = compare([Pair(day, total / count, 0.0) for day, (count, total) in days.items() for _ in range(int(count))])
     better, worse = 1 - told["p_worse"] <= ALPHA and told["better_by"] > 0, told["p_worse"] <= ALPHA and told["better_by"] < 0
     enough = rows >= least and told["blocks"] >= FEWEST_BLOCKS
     status = "helps" if enough and better else "hurts" if enough and worse else "learning"
-    if status == "helps" and len(days) > LATELY:  # what helped for weeks may have turned: the last days are asked alone, too
-        last = _compared(dict(sorted(days.items())[-LATELY:]))
-        if last["p_worse"] <= SURELY and last["better_by"] < 0:
-            status, told = "hurts", last
+    if status == "helps" and sum(difference for _, (_, difference) in sorted(days.items())[-LATELY:]) < 0:
+        status = "paused"  # what helped for weeks may have turned; to pause costs little, so it needs no proof
     return {"status": status, "outcomes": rows, "better_by": told["better_by"], "p_worse": told["p_worse"]}
-
-
-def _compared(days: dict[int, list[float]]) -> dict[str, Any]:
-    # Each day's rows by their mean: the test looks at nothing but the sum of each block.
-    return compare([Pair(day, total / count, 0.0) for day, (count, total) in days.items() for _ in range(int(count))])
 
 
 def replayed(ws: Workspace, record: Record) -> Recalibration:
