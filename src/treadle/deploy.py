@@ -207,6 +207,9 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
     if running is not None:
         with contextlib.suppress(TreadleError):  # it looks by itself twice a second
             connect(ws, running["url"]).reload()
+        running = ws.ledger.get(ENDPOINT, model.name) or running
+        for sentence in missed(running).values():
+            tell(sentence)
         return running
     serve = ws.serve_of(model)
     host = ws.settings["host"]
@@ -234,6 +237,8 @@ def start(ws: Workspace, model: Model, *, port: int = 0, tell: Callable[[str], N
         record = ws.ledger.get(ENDPOINT, model.name)
         if record is not None and record["pid"] == child.pid and record["status"] == "serving" and client.live():
             tell(f"endpoint: {record['url']} (process {child.pid}), ready after {time.monotonic() - begun:.2f} s")
+            for sentence in missed(record).values():
+                tell(sentence)
             return record
         time.sleep(0.02)
     child.terminate()
@@ -262,6 +267,15 @@ def running_endpoint(ws: Workspace, model: str) -> Record | None:
     if record is None or record["status"] != "serving" or not alive(int(record["pid"])) or not _is_ours(int(record["pid"])):
         return None
     return record
+
+
+def missed(running: Record | None) -> dict[int, str]:
+    """Of a running endpoint: each version that should answer and cannot be opened, with a sentence that says who answers instead, and why."""
+    said = {}
+    for m in (running.get("missed") or ()) if running is not None else ():
+        instead = f"version {running['answers']} answers instead" if m["role"] == "champion" else "the champion answers alone"  # type: ignore[index]
+        said[int(m["version"])] = f"Version {m['version']} should answer as {m['role']} and cannot be opened, so {instead}: {m['why']}"
+    return said
 
 
 def stop(ws: Workspace, model: str, seconds: float = 15.0) -> int:

@@ -6,14 +6,19 @@ learn), then it learns. What was learned is kept in blobs, and the checkpoint na
 killed is done again from the checkpoint, with the same result, and `replayed` makes the state again from the blobs alone.
 
 Status: 'learning' until enough outcomes are there, 'helps' while its answers are better than the model's own beyond chance (one-sided, by day
-blocks, as in shadow and canary), 'hurts' when they are worse beyond chance: then it starts anew from the model's own answers. A new champion begins
-anew too.
+blocks, as in shadow and canary), 'paused' while that is so but the last three days speak against it, 'hurts' when they are worse beyond chance: then
+it starts anew from the model's own answers. A new champion begins anew too, and the state of the one before is 'past', as is one that is not declared
+any more.
+
+The endpoint and `treadle score` apply a state while it 'helps' (`serving.recalibration.applied`); an endpoint looks twice a second. Versions are
+watched and compared by what they say themselves, which is what the log keeps beside the state.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,29 +32,32 @@ from treadle.core.errors import Conflict, Corrupt
 from treadle.core.records import Record, Ref
 from treadle.monitoring.watch import code_of
 from treadle.registry import promote, versions
+from treadle.serving.recalibration import KIND, Recalibration
 from treadle.serving.requests import micros
 from treadle.serving.traffic import ALPHA, FEWEST_BLOCKS, Pair, compare
 from treadle.training.losses import row_loss
-from treadle.training.recalibration import Recalibration
 
-KIND = "recalibration"
 DAY = 86_400_000_000
 DAYS = 60  # of which the comparison is kept
+LATELY = 3  # days that must not speak against it, whatever was before
 
 
 def learn(ws: Workspace, model: Model) -> Record | None:
     """One look: learn what became known, record it, judge it. None when nothing is declared, deployed or new."""
     declared = ws.project.recalibrations.get(model.name)
     deployed = promote.deployment(model.name, ws.ledger)
+    number = int(deployed["champion"]) if deployed is not None else 0
+    _past(ws, model.name, f"{model.name}-v{number}" if declared is not None else "")
     if declared is None or deployed is None:
         return None
-    number = int(deployed["champion"])
     version = versions.get(model.name, number, ws.ledger)
     if version["task"] != "binary":
         return None
     id = f"{model.name}-v{number}"
     record = ws.ledger.get(KIND, id)
     body: dict[str, Any] = dict(record.body) if record is not None else _blank(model.name, number, declared)
+    if body["status"] == "past":
+        body.update(_blank(model.name, number, declared), recent=body["recent"], anew=body["anew"] + 1)
     now = micros(ws.clock.now())
     begin = now - int(declared.horizon.total_seconds() * 1e6)
     fresh = sorted(_known(ws, model.name, number, version["labels"], begin, now, set(body["recent"])))
@@ -82,6 +90,16 @@ def learn(ws: Workspace, model: Model) -> Record | None:
     return made
 
 
+def _past(ws: Workspace, model: str, id: str) -> None:
+    """No state but that of record `id` may be applied any more."""
+    for record in ws.ledger.find(KIND, {"model": model}):
+        if record.id != id and record["status"] != "past":
+            with suppress(Conflict), ws.ledger.transaction():
+                ws.ledger.put(KIND, record.id, {**record.body, "status": "past"}, expect=record.version)
+                says = {"status": "past", "better_by": record["better_by"], "anew": record["anew"]}
+                ws.ledger.append("recalibration.judged", Ref(KIND, record.id), says)
+
+
 def _joined(ws: Workspace, journals: list[list[Any]], fresh: list[list[Any]]) -> tuple[list[list[Any]], list[str]]:
     """The journals, [address, rows] each, with what was learned now; those that are no longer than it are joined to it, so that they stay few. And
     the addresses that are not needed any more."""
@@ -99,18 +117,13 @@ def judged(days: dict[int, list[float]], least: int) -> dict[str, Any]:
     if not rows:
         return {"status": "learning", "outcomes": 0, "better_by": 0.0, "p_worse": 1.0}
     # Each day's rows by their mean: the test looks at nothing but the sum of each block.
-    pairs = [Pair(day, total / count, 0.0) for day, (count, total) in days.items() for _ in range(int(count))]
-    told = compare(pairs)
+    told = compare([Pair(day, total / count, 0.0) for day, (count, total) in days.items() for _ in range(int(count))])
     better, worse = 1 - told["p_worse"] <= ALPHA and told["better_by"] > 0, told["p_worse"] <= ALPHA and told["better_by"] < 0
     enough = rows >= least and told["blocks"] >= FEWEST_BLOCKS
     status = "helps" if enough and better else "hurts" if enough and worse else "learning"
+    if status == "helps" and sum(difference for _, (_, difference) in sorted(days.items())[-LATELY:]) < 0:
+        status = "paused"  # what helped for weeks may have turned; to pause costs little, so it needs no proof
     return {"status": status, "outcomes": rows, "better_by": told["better_by"], "p_worse": told["p_worse"]}
-
-
-def applied(ws: Workspace, model: Model, version: int) -> Recalibration | None:
-    """The state whose answers may be given instead of the version's own now; None when they are not seen to help."""
-    record = ws.ledger.get(KIND, f"{model.name}-v{version}")
-    return Recalibration.from_json(record["state"]) if record is not None and record["status"] == "helps" else None
 
 
 def replayed(ws: Workspace, record: Record) -> Recalibration:

@@ -24,7 +24,7 @@ from treadle.core.declare.model import Model
 from treadle.core.declare.rollout import ABTest, Rollback
 from treadle.core.errors import Refused
 from treadle.core.records import Event, Record
-from treadle.deploy import ENDPOINT
+from treadle.deploy import ENDPOINT, missed, running_endpoint
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
 from treadle.monitoring.watch import code_of, output_of
@@ -42,7 +42,10 @@ DAY = timedelta(days=1)
 def rollout(ws: Workspace, model: Model, tell: Tell) -> Decision | None:
     """Look once, and do what the evidence allows. None when no version is challenging or on trial, or the model is stopped."""
     deployed = promote.deployment(model.name, ws.ledger)
-    if deployed is None or deployed.get("stopped"):
+    if deployed is None:
+        return None
+    answering(ws, model, deployed, tell)
+    if deployed.get("stopped"):
         return None
     note(ws, model, tell)
     if deployed["stage"] == "trial":
@@ -161,6 +164,24 @@ def _alarm(ws: Workspace, model: Model, event: Event) -> None:
     alarm = alarms.raise_alarm(model.name, int(body["from"]), found, ws.ledger, ws.clock)
     if alarm is not None:
         alarms.resolve(alarm, f"version {body['to']} answers", ws.ledger, ws.clock)
+
+
+def answering(ws: Workspace, model: Model, deployed: Record, tell: Tell) -> None:
+    """Bring the alarms of versions that should answer and cannot be opened to what the running endpoint says of itself."""
+    running = running_endpoint(ws, model.name)
+    if running is None or int(running["deployment"]) < deployed.version:
+        return
+    said = missed(running)
+    known = {int(a["version"]): a for a in alarms.open_alarms(model.name, ws.ledger) if a["kind"] == "fallback"}
+    for number, alarm in known.items():
+        if number not in said:
+            alarms.resolve(alarm, f"version {running['answers']} answers, as the deployment says", ws.ledger, ws.clock)
+    at = micros(ws.clock.now())
+    for number, sentence in said.items():
+        if number not in known:
+            found = Finding("fallback", "missed", 1.0, 0.0, at, at, (), sentence)
+            if alarms.raise_alarm(model.name, number, found, ws.ledger, ws.clock) is not None:
+                tell(sentence)
 
 
 def _seen(ws: Workspace, model: Model) -> int:

@@ -12,17 +12,19 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import Refused, StorageError, TreadleError
 from treadle.core.records import Record
-from treadle.deploy import ENDPOINT, connect, running_endpoint, start
+from treadle.deploy import ENDPOINT, connect, missed, running_endpoint, start
 from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.address import port_free
 
-CONFIRM_SECONDS = 1.5  # the endpoint looks every half second
+CONFIRM_SECONDS, ASK_AGAIN = 0.8, 0.3  # the endpoint looks every half second; then, again and again, workers that are silent are replaced
+GIVE_UP_SECONDS = 4.0  # then all of it is killed, unless it is alive and loads; at once when the process around the workers is frozen
 LOAD_SECONDS = 60.0  # what a version may take to load, in an endpoint that is alive
 Tell = Callable[[str], None]
 
@@ -88,17 +90,23 @@ def _whole(ws: Workspace, now: Record) -> int | None:
 
 
 def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again: bool) -> Done:
-    """Wait until the endpoint's process says that it follows the record."""
+    """Wait until the endpoint's process says that all its workers follow the record; workers that hang are replaced, and at last all of it is."""
     running = running_endpoint(ws, model.name)
     if running is None:
         return Done(record, time.monotonic() - begun, "no endpoint runs; the next one follows the record")
     with contextlib.suppress(TreadleError):  # it looks twice a second by itself
         connect(ws, running["url"], timeout=0.5, retries=0).reload()
-    end = time.monotonic() + CONFIRM_SECONDS
-    while time.monotonic() < end or (again and time.monotonic() < end + LOAD_SECONDS and _live(ws, running)):
+    waiting, asked = time.monotonic(), 0
+    while (waited := time.monotonic() - waiting) < GIVE_UP_SECONDS or (again and waited < LOAD_SECONDS and _live(ws, running)):
         says = ws.ledger.get(ENDPOINT, model.name)
         if says is not None and int(says["deployment"]) >= record.version and says["status"] == "serving":
-            return Done(record, time.monotonic() - begun, "the endpoint follows the record")
+            return Done(record, time.monotonic() - begun, "; ".join(["the endpoint follows the record", *missed(says).values()]))
+        if waited >= CONFIRM_SECONDS + ASK_AGAIN * asked and "missed" in running.body:  # one of an older release does not know the signal
+            asked += 1  # harmless where nobody hangs
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(running["pid"]), signal.SIGUSR2)
+            if _frozen(int(running["pid"])):
+                break
         time.sleep(0.02)
     pid, port = int(running["pid"]), int(running["port"])
     _kill(pid, str(running["host"]), port)
@@ -106,6 +114,13 @@ def _confirm(ws: Workspace, model: Model, record: Record, begun: float, *, again
         start(ws, model, port=port)
         return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was started again")
     return Done(record, time.monotonic() - begun, f"the endpoint (process {pid}) did not react and was killed")
+
+
+def _frozen(pid: int) -> bool:
+    """Whether a process is stopped by a signal, so that nothing reaches it."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    return False
 
 
 def _live(ws: Workspace, running: Record) -> bool:

@@ -53,13 +53,24 @@ def linear_trees(n_estimators=20):
     return LGBMRegressor(n_estimators=n_estimators, linear_tree=True, n_jobs=1, verbose=-1, min_child_samples=10)
 
 
+def dropping_trees(n_estimators=10):
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(n_estimators=n_estimators, booster="dart", rate_drop=0.1, n_jobs=1, max_depth=3)
+
+
 project = tr.Project("orders")
 orders = project.dataset("orders", source=tr.parquet("orders.parquet"), key="order")
 project.model("worth", rows=orders, target="paid", inputs=["amount", "shop"], trials=1, gates=[tr.enough_rows(10)],
     candidates=[tr.candidate("linear trees", linear_trees, n_estimators=[20])])
+project.model("risk", rows=orders, target="returned", inputs=["amount", "shop"], trials=1, gates=[tr.enough_rows(10)],
+    candidates=[tr.candidate("dropping trees", dropping_trees, n_estimators=[10])])
 project.model("returns", rows=orders, target="returned", inputs=["amount", "shop"], trials=1, gates=[tr.enough_rows(10)],
     candidates=[tr.candidate("nearer", Nearer)])
 """
+
+
+ASKED = pl.DataFrame({"amount": [float(i) * 7 for i in range(39)] + [float("inf")], "shop": ["north", "south", "elsewhere", None] * 10})
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +84,27 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     (folder / "project.py").write_text(PROJECT)
     ws = open_workspace(folder)
     yield ws
-    for name in ("worth", "returns", "file-type"):
+    for name in ("worth", "risk", "returns", "file-type"):
         with suppress(TreadleError):
             stop(ws, name)
+
+
+def scored(ws: Workspace, model: str, rows: pl.DataFrame, endpoint: Endpoint, folder: Path, **env: str) -> pl.DataFrame:
+    """What `treadle score` answers to the rows; those that are not refused as the endpoint answers them one by one."""
+    rows.write_parquet(folder / f"{model}.parquet")
+    out = folder / f"{model}-answers.parquet"
+    treadle(ws.folder, "score", model, "--data", str(folder / f"{model}.parquet"), "--to", str(out), "--keep", "row", env=env)
+    answers = pl.read_parquet(out)
+    for row, answer in zip(rows.iter_rows(named=True), answers.iter_rows(named=True)):
+        if answer["refused"] is None:
+            said = endpoint.predict({name: value for name, value in row.items() if value is not None})
+            assert said["prediction"] == answer["prediction"]
+            for label, p in (said.get("probabilities") or {}).items() if "probability" not in answer else [("", said["probability"])]:
+                assert p == answer[f"probability_{label}" if label else "probability"]
+        else:
+            with pytest.raises((InvalidRequest, UsageError)):  # an infinite number is no JSON
+                endpoint.predict(row)
+    return answers
 
 
 def bytes_of(content: bytes) -> list[int]:
@@ -119,6 +148,10 @@ def test_a_vendors_onnx_file_answers_over_http_as_the_vendors_program_does(ws: W
     with pytest.raises(InvalidRequest, match=r"at place 1 must be at most 2\.14748e"):
         endpoint.predict({"bytes": [1, 2**40, *[0] * 2046]})
 
+    rows = pl.DataFrame({"bytes": [*map(bytes_of, contents), [1] * 2048, [1, 2, 3], [2**40, *[0] * 2047]]})
+    answers = scored(ws, "file-type", rows, endpoint, tmp_path)
+    assert answers["refused"].is_null().to_list() == [True] * 7 + [False] * 2
+
     for command in ("card", "readiness", "reproduce"):
         assert "was made elsewhere, so there is no evidence" in treadle(ws.folder, command, "file-type", expect=4).stderr
     path = ws.blobs.path(versions.get("file-type", 1, ws.ledger)["package"]["files"]["model.onnx"])
@@ -143,7 +176,7 @@ def test_a_vendors_onnx_file_answers_over_http_as_the_vendors_program_does(ws: W
         ws.model("nothing")
 
 
-def test_a_model_without_an_exact_conversion_is_served_by_its_own_library(ws: Workspace) -> None:
+def test_a_model_without_an_exact_conversion_is_served_by_its_own_library(ws: Workspace, tmp_path: Path) -> None:
     turn(ws, ws.model("worth"), cause={"kind": "person", "id": "", "text": "a test"})
     version = versions.get("worth", 1, ws.ledger)
     assert version["format"] == "lightgbm"
@@ -151,9 +184,14 @@ def test_a_model_without_an_exact_conversion_is_served_by_its_own_library(ws: Wo
     assert version["parity"]["largest_difference"] < 1e-9
     endpoint = Endpoint(deploy(ws, ws.model("worth"))["url"])
     assert endpoint.predict({"amount": 100.0, "shop": "north"})["prediction"] == pytest.approx(153.0, rel=0.05)
+    assert scored(ws, "worth", ASKED, endpoint, tmp_path)["prediction"].is_not_null().sum() == 39
+
+    turn(ws, ws.model("risk"), cause={"kind": "person", "id": "", "text": "a test"})
+    assert versions.get("risk", 1, ws.ledger)["format"] == "xgboost"
+    scored(ws, "risk", ASKED, Endpoint(deploy(ws, ws.model("risk"))["url"]), tmp_path)
 
 
-def test_a_pickle_is_written_and_read_only_where_the_project_says_so(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_written_and_read_only_where_the_project_says_so(ws: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no form that serves the same answers"):
         turn(ws, ws.model("returns"), cause={"kind": "person", "id": "", "text": "a test"})
     monkeypatch.setenv("TREADLE_MODEL_CODE", "yes")
@@ -163,6 +201,7 @@ def test_a_pickle_is_written_and_read_only_where_the_project_says_so(ws: Workspa
     assert version["format"] == "pickle"
     endpoint = Endpoint(deploy(allowed, allowed.model("returns"))["url"])
     assert endpoint.predict({"amount": 500.0, "shop": "north"})["prediction"] is True
+    scored(allowed, "returns", ASKED, endpoint, tmp_path)
     with pytest.raises(Refused, match="runs code of its own, and this project does not allow that"):
         packages.open_package(version["package"], ws.blobs, ws.shelf)
     shutil.rmtree(ws.keys)

@@ -16,7 +16,8 @@ from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.declare.online import Recalibrate
 from treadle.core.errors import Corrupt
 from treadle.ports.predictions import Outcome, Prediction
-from treadle.training.recalibration import PULL, RATE_A, RATE_B
+from treadle.serving import recalibration
+from treadle.serving.recalibration import PULL, RATE_A, RATE_B
 
 BEGIN = "2024-01-01"
 HOUR = 3_600_000_000
@@ -65,7 +66,7 @@ def test_each_outcome_is_learned_once_when_it_is_known() -> None:
     assert record["state"]["learned"] == known
     assert record["status"] == "helps"
     assert float.fromhex(record["state"]["b"]) == pytest.approx(0.6, abs=0.3)
-    assert learning.applied(ws, MODEL, 1).answer(0.5) > 0.6  # type: ignore[arg-type, union-attr]
+    assert recalibration.applied(ws.ledger, "m", 1).answer(0.5) > 0.6  # type: ignore[union-attr]
 
 
 def test_looks_at_other_moments_give_the_same_weights_and_the_journal_gives_them_again() -> None:
@@ -117,4 +118,4 @@ def test_where_it_hurts_it_is_not_applied_and_starts_anew() -> None:
     record = ws.ledger.get(learning.KIND, "m-v1")
     assert record["anew"] >= 1
     assert record["status"] != "helps"
-    assert learning.applied(ws, MODEL, 1) is None  # type: ignore[arg-type]
+    assert recalibration.applied(ws.ledger, "m", 1) is None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from treadle.assemble import Workspace, open_workspace
@@ -122,6 +123,13 @@ def test_an_mlmodel_folder_is_served_from_an_environment_made_for_it(ws: Workspa
     endpoint = Endpoint(deploy(ws, ws.model("churn"))["url"])
     assert endpoint.predict({"amount": 500.0, "age": 30})["prediction"] == "back"
     assert endpoint.predict({"amount": 1.0, "age": 30})["probabilities"] == {"back": 0.0, "kept": 1.0}
+    rows = pl.DataFrame({"amount": [500.0, 1.0, 60.0, 61.0], "age": [30, 30, 1, 99]})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    treadle(ws.folder, "score", "churn", "--data", str(tmp_path / "rows.parquet"), "--to", str(tmp_path / "answers.parquet"))
+    answers = pl.read_parquet(tmp_path / "answers.parquet")
+    for row, answer in zip(rows.iter_rows(named=True), answers.iter_rows(named=True)):
+        told = endpoint.predict(row)
+        assert (told["prediction"], told["probability"]) == (answer["prediction"], answer["probability"])
     unsigned = treadle(ws.folder, "register", "other", str(tmp_path / "unsigned"), "--labels", "a,b", "--reason", "x", expect=4)
     assert "was logged without a signature" in unsigned.stderr
     (tmp_path / "churn" / "requirements.txt").write_text("scikit-learn @ https://example.org/evil.whl\n")

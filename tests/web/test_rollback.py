@@ -18,7 +18,7 @@ from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Corrupt, StorageError, Unavailable
 from treadle.registry import promote, versions
-from treadle.switch import CONFIRM_SECONDS, resume, rollback, stop
+from treadle.switch import GIVE_UP_SECONDS, resume, rollback, stop
 from treadle.testing.command import treadle
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}
@@ -150,7 +150,7 @@ def test_an_endpoint_that_hangs_is_killed_and_comes_back_only_after_a_rollback(w
     running = deploy.running_endpoint(one.ws, "late")
     if switch is stop:
         assert running is None
-        assert CONFIRM_SECONDS + 0.5 < 4  # what it waits for in all, before it kills
+        assert GIVE_UP_SECONDS + 0.5 < 5  # what it waits for in all, before it kills
     else:
         assert running is not None
         assert Endpoint(running["url"]).predict(ROW)["version"] == 1

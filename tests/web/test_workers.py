@@ -28,11 +28,11 @@ from treadle.serving.loaded import Loaded
 from treadle.settings import read_settings
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}
-# A format whose models do what a row's distance says: the real worker, with a model that misbehaves.
+# A format whose models do what a row's distance says: the real worker, with a model that misbehaves. It sleeps so long a call, or below 0 so long a row.
 MISBEHAVING = """
 import sys, time
 import numpy as np
-import treadle.web.server as server
+from treadle.web import following, server
 
 class Scorer:
     width = 0
@@ -44,7 +44,7 @@ class Scorer:
         if 1003 in distances: return np.full((len(matrix), 2), np.nan)
         if 1004 in distances: return np.zeros((len(matrix), 5))
         if 1005 in distances: self.held.append(np.ones(60_000_000))
-        if SLEEP: time.sleep(SLEEP)
+        if SLEEP: time.sleep(SLEEP if SLEEP > 0 else -SLEEP * len(matrix))
         return self.inner.score(matrix)
 
 class Format:
@@ -57,7 +57,7 @@ class Format:
         return Scorer(OnnxFormat().load(folder, info))
 
 SLEEP = float(sys.argv.pop(1))
-server.formats = lambda: {"onnx": Format}
+following.formats = lambda: {"onnx": Format}
 server.main()
 """
 

@@ -25,10 +25,10 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import DataError, UsageError
 from treadle.features.rows import KEY
 from treadle.governance import gates, reaction
+from treadle.serving.recalibration import prequential
 from treadle.serving.traffic import Pair, decide
 from treadle.training.evaluate import block_weights, compare
 from treadle.training.losses import row_loss
-from treadle.training.recalibration import prequential
 
 ASKED = (
     "enough_rows", "signal", "beats_baseline", "beats_champion", "no_worse_than_champion", "certain", "calibrated", "every_slice",

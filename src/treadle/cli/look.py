@@ -175,7 +175,7 @@ def _metric(evaluation: Any) -> str:
 @click.pass_context
 def status(ctx: click.Context, json_: bool) -> None:
     """Say how the project stands: data, versions, what answers, open alarms, and what needs a person."""
-    from treadle.deploy import running_endpoint
+    from treadle.deploy import missed, running_endpoint
     from treadle.monitoring.alarms import open_alarms
     from treadle.pipelines.run import mark_interrupted
     from treadle.registry import promote, versions
@@ -194,7 +194,7 @@ def status(ctx: click.Context, json_: bool) -> None:
                 "model": name, "versions": len(known), "newest": known[-1]["status"] if known else None,
                 "champion": deployed["champion"] if deployed else None, "challenger": deployed["challenger"] if deployed else None,
                 "stage": deployed["stage"] if deployed else None, "stopped": deployed.get("stopped") if deployed else None,
-                "endpoint": endpoint["url"] if endpoint else None, "predictions": predictions,
+                "endpoint": endpoint["url"] if endpoint else None, "missed": list(missed(endpoint).values()), "predictions": predictions,
                 "outcomes": outcomes, "alarms": [{"id": a.id, "kind": a["kind"], "sentence": a["sentence"]} for a in found],
                 "next": _next(name, known, deployed, endpoint, found), "features": _features(ws, name) if deployed else [],
             }
@@ -209,6 +209,8 @@ def status(ctx: click.Context, json_: bool) -> None:
         if s["champion"] is not None:
             challenger = f", version {s['challenger']} in {s['stage']}" if s["challenger"] else ""
             show.say(f"  champion: version {s['champion']}{challenger}; endpoint: {s['endpoint'] or 'not running'}")
+            for sentence in s["missed"]:
+                show.say(f"  {sentence}")
             if s["stopped"]:
                 show.say(f"  STOPPED by {s['stopped']['by']} on {s['stopped']['at'][:16]}: {s['stopped']['reason']}")
             show.say(f"  {s['predictions']:,} predictions logged, {s['outcomes']:,} with their outcome")

@@ -84,7 +84,7 @@ def export(ctx: click.Context, model: str, since: str, until: str, out: Path, un
         if out.suffix == ".parquet":
             scan.sink_parquet(whole, compression="zstd")
         elif out.suffix == ".csv":
-            lists = [pl.col(c).cast(pl.List(pl.String)).list.join(";") for c in ("output", "other_output")]
+            lists = [pl.col(c).cast(pl.List(pl.String)).list.join(";") for c in ("told", "output", "other_output")]
             scan.with_columns(lists).sink_csv(whole)
         else:
             scan.sink_ndjson(whole)

@@ -167,22 +167,26 @@ def switched(done: Any, json_: bool) -> None:
 @click.pass_context
 def rollout(ctx: click.Context, model: str, json_: bool) -> None:
     """Say how a challenger, or a new champion on trial, stands: its stage, and what the evidence says now. Changes nothing."""
+    from treadle.deploy import missed, running_endpoint
     from treadle.registry import promote
     from treadle.rollout import judged
 
     ws = show.workspace(ctx)
     declared = ws.model(model)
     now = promote.required(declared.name, ws.ledger)
+    not_open = missed(running_endpoint(ws, declared.name))
     decision = None if now["stage"] == "none" else judged(ws, declared, now)
     if json_:
         found = {"action": decision.action, "reason": decision.reason, "evidence": decision.evidence} if decision else None
-        show.as_json({"model": declared.name, **now.body, "decision": found})
+        show.as_json({"model": declared.name, **now.body, "decision": found, "missed": not_open})
         return
     if now.get("stopped"):
         show.say(f"{declared.name} was stopped by {now['stopped']['by']} on {now['stopped']['at'][:16]}: {now['stopped']['reason']}")
     others = {"trial": f"on trial; version {now.get('beside')} is kept beside it", "none": "alone"}
     beside = others.get(now["stage"]) or f"with version {now['challenger']} in {now['stage']} ({now['share']:.0%} of the requests)"
-    show.say(f"version {now['champion']} answers {beside}, since {now['since'][:16]}")
+    show.say(f"version {now['champion']} {'answers' if not not_open else 'should answer'} {beside}, since {now['since'][:16]}")
+    for sentence in not_open.values():
+        show.say(sentence)
     if decision is not None:
         show.say(f"now: {decision.action}: {decision.reason}")
         for name, value in decision.evidence.items():

@@ -15,6 +15,7 @@ from treadle.core.records import Event, Record, Ref
 from treadle.ports.ledger import Ledger
 from treadle.ports.predictions import PredictionLog
 from treadle.registry import packages, versions
+from treadle.serving import recalibration
 
 _APPROVALS = ("deployment.started", "deployment.shadow", "deployment.canary", "deployment.promoted", "deployment.rejected")
 
@@ -37,11 +38,13 @@ def story(
     names = [f["name"] for f in signature["features"]]
     values = json.loads(found.features)
     outcomes = predictions.outcomes_of(id)
+    output, state = recalibration.told(found)
     return {
         "prediction": {
             "id": found.id, "model": found.model, "for": _moment(found.moment), "answered": _moment(found.answered),
             "answered_by": f"version {found.version}",
-            "as": found.variant, "output": _labelled(version, found.output), "microseconds": found.micros,
+            "as": found.variant, "output": _labelled(version, output), "microseconds": found.micros,
+            **({"recalibrated": {"by": state, "its_own_output": _labelled(version, found.output)}} if state is not None else {}),
             "beside_it": {"version": found.other_version, "output": _labelled(version, found.other_output)} if found.other_version else None,
         },
         "inputs": masked_row(_inputs(json.loads(found.inputs), signature), personal or {}),

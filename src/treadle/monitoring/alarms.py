@@ -39,8 +39,9 @@ FEEDBACK = "feedback"
 COOLDOWN = timedelta(days=3)
 _REMEMBERED = 50
 SEVERITY = {
-    "rollback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium",
-    "volume": "medium",    "fairness": "high", "attribution": "medium", "outliers": "medium", "service": "high", "staleness": "medium",
+    "rollback": "high", "fallback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high",
+    "prediction": "medium", "input": "medium", "volume": "medium", "fairness": "high", "attribution": "medium", "outliers": "medium",
+    "service": "high", "staleness": "medium",
 }  # fmt: skip
 ASKED = {
     "experimentation": "whether the features and the model still fit, and what a next one should learn",

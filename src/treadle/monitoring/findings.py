@@ -8,7 +8,7 @@ from typing import Literal
 
 FindingKind = Literal[
     "quality", "calibration", "input", "prediction", "data_quality", "skew", "volume", "fairness", "attribution", "outliers", "service", "staleness",
-    "rollback",
+    "rollback", "fallback",
 ]
 Severity = Literal["low", "medium", "high"]
 Row = tuple[str, float, float]  # name, value, limit

@@ -6,7 +6,7 @@ The last intent wins: where a promotion is being written at the same time, the c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from treadle.core.clock import Clock, iso
@@ -85,15 +85,24 @@ def _until_done(model: str, ledger: Ledger, change: Callable[[Record], Record]) 
     raise Conflict(f"The deployment of {model!r} changes all the time.", hint="Try again.")
 
 
+def earlier(now: Record, ledger: Ledger, clock: Clock) -> Iterator[int]:
+    """The champions before this one that may still answer, the last one first."""
+    for number in dict.fromkeys(reversed(now["previous"])):
+        if not _forbidden(now, number, ledger, clock):
+            yield int(number)
+
+
+def _forbidden(now: Record, number: int, ledger: Ledger, clock: Clock) -> list[str]:
+    version = versions.get(now.id, number, ledger)
+    thrown_out = [f"version {number} was thrown out"] if version["status"] == "rejected" else []
+    return conditions.missing(version, ledger, clock.now()) or thrown_out
+
+
 def _before(now: Record, ledger: Ledger, clock: Clock) -> int:
     """The last champion before this one that may still answer."""
-    missing: list[str] = []
-    for number in reversed(now["previous"]):
-        version = versions.get(now.id, number, ledger)
-        why = conditions.missing(version, ledger, clock.now())
-        if not why and version["status"] != "rejected":
-            return int(number)
-        missing += why or [f"version {number} was thrown out"]
+    for number in earlier(now, ledger, clock):
+        return number
+    missing = [why for number in reversed(now["previous"]) for why in _forbidden(now, number, ledger, clock)]
     raise Refused(
         f"There is no version of {now.id!r} to go back to" + (f": {'; '.join(missing)}." if missing else f": {now['champion']} is the first."),
         hint=f"To stop it altogether: treadle stop {now.id} --kill --reason TEXT",

@@ -24,6 +24,7 @@ from treadle.core.declare.data import View
 from treadle.core.errors import DataError, StorageError
 from treadle.serving.batch import Batch
 from treadle.serving.loaded import Loaded
+from treadle.serving.recalibration import Recalibration
 
 PART_ROWS = 250_000
 ROW = "row"  # where nothing names a row, its number does
@@ -50,6 +51,7 @@ class Job:
         keep: columns of the rows that go into the output beside the answers; all of them if it is ('*',).
         sent: view features that are taken from the rows' own columns.
         about: what the output says of itself, in its Parquet metadata.
+        recalibration: the state that answers are given through, as JSON.
     """
 
     package: str
@@ -62,6 +64,7 @@ class Job:
     text: bool
     folder: str
     about: Mapping[str, str]
+    recalibration: Mapping[str, Any] | None = None
 
 
 _opened: dict[str, Batch] = {}  # of a worker: what the parts of one scoring share
@@ -72,6 +75,7 @@ def batch_of(job: Job) -> Batch:
     if job.folder not in _opened:
         _opened.clear()
         loaded = Loaded(Path(job.package), job.manifest, formats(), job.number)
+        loaded.recalibration = Recalibration.from_json(job.recalibration) if job.recalibration else None
         histories = [(view, pl.read_parquet(path, glob=False)) for view, path in job.views]
         quick = tree_scorer(Path(job.package), dict(job.manifest["model"]))
         _opened[job.folder] = Batch(loaded, histories, now=job.now, sent=job.sent, quick=quick)

@@ -35,6 +35,7 @@ from treadle.registry import conditions, packages, promote, versions
 from treadle.scoring.inputs import Input, find_input
 from treadle.scoring.outputs import check_output, deliver
 from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part, writing
+from treadle.serving import recalibration
 
 KIND = "scoring"
 _LOST = 3  # times a part is done again whose worker died
@@ -74,11 +75,14 @@ def score(ws: Workspace, model: Model, asked: Asked, tell: Tell = lambda line: N
     views = _views(model, version, manifest, sent)
     tell(f"{version.id} scores {given.said}")
     histories, taken = view_values(ws, views, f"score {given.said}")
+    state = recalibration.applied(ws.ledger, model.name, int(version["number"]))
+    if state is not None:
+        tell(f"answers are recalibrated by {state.learned:,} outcomes, as the endpoint's are")
     body = {
         "project": ws.project.name, "model": model.name, "version": version["number"], "package": version["package"]["digest"],
         "data": given.said, "dataset": given.dataset, "files": given.tags, "view_data": {name: v.id for name, v in sorted(taken.items())},
         "options": {"keep": list(asked.keep), "as_sent": list(sent), "part_rows": asked.part_rows},
-        "to": asked.to or f"table {table_of(model.name)}",
+        "to": asked.to or f"table {table_of(model.name)}", **({"recalibration": state.to_json()} if state is not None else {}),
     }  # fmt: skip
     key = digest([body, _definitions(ws, views)])
     known = ws.ledger.find(KIND, {"key": key}, newest_first=True)
@@ -204,7 +208,7 @@ def _prepared(
     about = {"scoring": record.id, "model": record["model"], "version": str(record["version"]), "data": record["data"], "begun": record["begun"]}
     job = Job(
         str(package[0]), package[1], int(version["number"]), tuple(views), parse_time(record["now"]), keep, sent, given.text, str(home),
-        {f"treadle.{name}": value for name, value in about.items()},
+        {f"treadle.{name}": value for name, value in about.items()}, record.get("recalibration"),
     )  # fmt: skip
     parts = parts_of(files, asked.part_rows)
     if not parts:

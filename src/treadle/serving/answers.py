@@ -14,6 +14,7 @@ from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Prediction
 from treadle.serving.entries import CANARY, CHAMPION, entries
 from treadle.serving.loaded import Features, Loaded
+from treadle.serving.recalibration import Recalibration
 from treadle.serving.rows import Row
 
 
@@ -31,6 +32,7 @@ class Body(msgspec.Struct, omit_defaults=True):
     interval: dict[str, Any] | None = None
     explanation: dict[str, Any] | None = None
     instead: list[dict[str, Any]] | None = None
+    recalibrated: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +47,7 @@ class Answered:
         prepared: seconds before the model was asked.
         base: what the ids of many rows begin with, '' where the caller chose them or there is one.
         caller: the header that keeps a caller on one side of a split; only its hash is logged.
+        own, state: where the champion is answered through a recalibration, its own outputs and the state; `outputs` is what callers are told then.
     """
 
     model: str
@@ -63,6 +66,8 @@ class Answered:
     caller: str = ""
     prepared: float = 0.0
     base: str = ""
+    own: Sequence[Sequence[float]] | None = None
+    state: Recalibration | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +78,11 @@ class Answered:
             return self.challenger, self.other[i]
         return self.champion, self.outputs[i]
 
+    def own_output(self, i: int) -> Sequence[float]:
+        """What the version that is heard says of row `i` by itself: the answer, but for a recalibration."""
+        version, output = self.heard(i)
+        return self.own[i] if self.own is not None and version is self.champion else output
+
     def bodies(self) -> list[Body]:
         """What the caller gets, in order."""
         return [self.body(i) for i in range(len(self.ids))]
@@ -80,7 +90,7 @@ class Answered:
     def rows_json(self) -> Sequence[Any]:
         """The same for very many, to be written as JSON."""
         version = self.champion
-        if self.canary is not None or self.missing is not None or version.task == "regression":
+        if self.canary is not None or self.missing is not None or self.state is not None or version.task == "regression":
             return self.bodies()
         model, number, labels = self.model, version.number, version.labels
         row, shares = _types(tuple(version.label_texts), version.task == "binary")
@@ -101,6 +111,8 @@ class Answered:
             body = Body(self.ids[i], self.model, version.number, best, output[1] if version.task == "binary" else None, shown)
         if missing:
             body.missing, body.missing_because = list(missing), missing
+        if self.state is not None and version is self.champion:
+            body.recalibrated = self.state.learned
         return body
 
     def counts(self) -> list[tuple[int, str, int]]:

@@ -62,7 +62,7 @@ def bodies(answered: Answered, asked: Wanted) -> list[Body]:
             raise UsageError(f"{len(answered):,} rows are more than the {most} that one request explains.", hint="Send fewer at a time.")
     found = answered.bodies()
     for i, body in enumerate(found):
-        version, output = answered.heard(i)
+        version, output = answered.heard(i)[0], answered.own_output(i)  # what it promises and what moved it is said of its own answer
         if asked.bounded:
             body.interval = interval(version, output)
         if asked.explained:

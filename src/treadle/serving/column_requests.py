@@ -67,6 +67,7 @@ class AnsweredColumns:
     prepared: float = 0.0
     canary: None = None
     missing: None = None
+    own: None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,11 +21,12 @@ from treadle.serving.requests import Parser, micros, moment
 MOMENT = pl.Datetime("us", "UTC")
 LONGEST_TEXT = 10_000  # characters, as in the parser
 _FIRST, _LAST = micros(datetime(1, 1, 2, tzinfo=UTC)), micros(datetime(9999, 12, 30, tzinfo=UTC))
-_TAKES = {"number": "numbers", "integer": "numbers", "boolean": "true or false", "timestamp": "moments", "text": "text", "category": "text"}
+_TAKES = {"number": "numbers", "integer": "numbers", "boolean": "true or false", "timestamp": "moments", "text": "text", "category": "text",
+          "vector": "lists of numbers"}  # fmt: skip
 
 
 def columns_of(frame: pl.DataFrame, fields: Sequence[Field], parser: Parser, *, text: bool = False) -> tuple[pl.DataFrame, pl.Series]:
-    """The fields in their types: Float64, Int64 (whole numbers), Boolean, String, Datetime[us, UTC]; null where missing or refused.
+    """The fields in their types: Float64, Int64 (whole numbers), Boolean, String, Datetime[us, UTC], List[Float64]; null where missing or refused.
 
     Args:
         frame: the rows; a column that is not there is missing in every row.
@@ -44,6 +45,8 @@ def columns_of(frame: pl.DataFrame, fields: Sequence[Field], parser: Parser, *, 
             typed.append(pl.Series(field.name, [None] * frame.height, dtype=_DTYPE[field.kind]))
             continue
         given = asked[field.name] = frame[field.name]
+        if text and field.kind == "vector":
+            raise DataError(f"Column {field.name!r} would be lists of numbers, which CSV has no way to write.", hint="Give Parquet or JSON lines.")
         read = parse(given, field.kind) if text else given
         values, wrong = _READ[field.kind](read, field)
         if text:
@@ -61,7 +64,8 @@ def _reasons(asked: dict[str, pl.Series], parser: Parser, bad: pl.Series) -> pl.
     said: list[str | None] = [None] * len(bad)
     for row in bad.arg_true().to_list():
         try:
-            parser.parse(request_of({name: values[row] for name, values in asked.items()}, list(asked)))
+            found = {name: values[row] for name, values in asked.items()}
+            parser.parse(request_of({n: v.to_list() if isinstance(v, pl.Series) else v for n, v in found.items()}, list(asked)))
         except InvalidRequest as error:
             said[row] = "; ".join(f"{name} {why}" for name, why in error.fields.items()) or error.what
         else:
@@ -126,6 +130,35 @@ def _timestamp(given: pl.Series, field: Field) -> tuple[pl.Series, pl.Series]:
     return _without(micros, wrong).cast(MOMENT), wrong
 
 
+def _vector(given: pl.Series, field: Field) -> tuple[pl.Series, pl.Series]:
+    kind = given.dtype.base_type()
+    if kind not in (pl.List, pl.Array) and given.dtype != pl.Null:
+        raise _wrong(given, field)
+    inner = getattr(given.dtype, "inner", pl.Float64)
+    if given.dtype != pl.Null and not (inner.is_numeric() or inner == pl.Null):
+        raise _wrong(given, field)
+    values = given.cast(pl.List(pl.Float64))
+    parts = pl.element()
+    bad = parts.is_null() | ~parts.is_finite()
+    if field.ge is not None:
+        bad = bad | (parts < field.ge)
+    if field.le is not None:
+        bad = bad | (parts > field.le)
+    name = given.name
+    asked = pl.DataFrame([values]).select(
+        (pl.col(name).list.len() != field.length).alias("length"), pl.col(name).list.eval(bad.fill_null(True)).list.any().alias("part")
+    )
+    wrong = (asked["length"] | asked["part"]).fill_null(False)
+    return _without_lists(values, wrong), wrong
+
+
+def _without_lists(values: pl.Series, wrong: pl.Series) -> pl.Series:
+    """`_without` for lists, which cannot be set one by one."""
+    if not wrong.any():
+        return values
+    return pl.DataFrame([values, wrong.alias("@wrong")]).select(pl.when(~pl.col("@wrong")).then(pl.col(values.name)).alias(values.name)).to_series()
+
+
 def _micros(value: Any) -> int | None:
     try:
         return moment(value)
@@ -142,8 +175,9 @@ def _wrong(given: pl.Series, field: Field) -> DataError:
 
 
 _READ: dict[str, Callable[[pl.Series, Field], tuple[pl.Series, pl.Series]]] = {
-    "number": _number, "integer": _number, "boolean": _boolean, "text": _text, "category": _text, "timestamp": _timestamp,
+    "number": _number, "integer": _number, "boolean": _boolean, "text": _text, "category": _text, "timestamp": _timestamp, "vector": _vector,
 }  # fmt: skip
 _DTYPE: dict[str, Any] = {
     "number": pl.Float64, "integer": pl.Float64, "boolean": pl.Boolean, "text": pl.String, "category": pl.String, "timestamp": MOMENT,
+    "vector": pl.List(pl.Float64),
 }  # fmt: skip

@@ -28,12 +28,23 @@ SECONDS = 10.0  # a request may wait for its model
 
 
 @dataclass(frozen=True)
+class Missed:
+    """A version that should answer by the deployment record, and cannot be opened: why in words for a caller, and the whole error for the log."""
+
+    number: int
+    role: str
+    why: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Traffic:
     """Who answers: immutable, so that a swap is one assignment and no request sees half of it.
 
     Args:
         stage: 'none', 'shadow' or 'trial' (the other version is asked and not heard), 'canary' (it answers its share), 'stopped'.
         key: what keeps a caller on one side: 'field:NAME', 'header:NAME', or '' (the prediction's id).
+        missed: what should answer and cannot be opened; then another version answers in its place, or none beside the champion.
     """
 
     champion: Loaded | None
@@ -41,6 +52,7 @@ class Traffic:
     stage: str = "none"
     share: float = 0.0
     key: str = ""
+    missed: tuple[Missed, ...] = ()
 
 
 @dataclass(slots=True)
@@ -284,11 +296,14 @@ class Endpoint:
             asked.champion.service.beside(traffic.challenger.service)
             if traffic.stage == "canary":
                 canary = [share_of(unit) < traffic.share for unit in self._units(asked, ids)]
+        state, own, said = asked.champion.recalibration, None, _lists(outputs)
+        if state is not None:
+            own, said = said, state.lists(said)
         return Answered(
-            self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, _lists(outputs),
+            self.model, ids, asked.moments, asked.now, asked.rows, asked.features, asked.missing, asked.champion, said,
             traffic.challenger if other is not None else None, None if other is None else _lists(other), canary,
             (time.perf_counter_ns() - asked.begun) // 1000 // count,
-            asked.caller if traffic.key.startswith("header:") else "", asked.prepared, base,
+            asked.caller if traffic.key.startswith("header:") else "", asked.prepared, base, own, state,
         )  # fmt: skip
 
     @staticmethod

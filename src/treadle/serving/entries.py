@@ -13,6 +13,7 @@ import numpy as np
 
 from treadle.ports.prediction_blocks import Block
 from treadle.ports.predictions import Prediction
+from treadle.serving.recalibration import LOGGED as RECALIBRATED
 from treadle.serving.rows import inputs_json
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def entries(answered: Answered) -> Sequence[Prediction | Block]:
-    """The entries of a request."""
+    """The entries of a request: outputs are the versions' own, beside the state through which they were told."""
     if answered.base and min(answered.moments) // _DAY == max(answered.moments) // _DAY:
         return [_block(answered)]
-    if answered.missing is None and answered.other is None:  # the same as below, for a row alone
+    if answered.missing is None and answered.other is None and answered.state is None:  # the same as below, for a row alone
         model, now, number, micros, encode = answered.model, answered.now, answered.champion.number, answered.micros, _encode
         return [
             Prediction(id, model, moment, now, number, CHAMPION, tuple(output), 0, (), encode(row), encode(values), micros)
@@ -37,10 +38,10 @@ def entries(answered: Answered) -> Sequence[Prediction | Block]:
         ]
     found: list[Prediction] = []
     for i, (id, inputs) in enumerate(zip(answered.ids, _inputs(answered))):
-        version, output = answered.heard(i)
+        version, output = answered.heard(i)[0], answered.own_output(i)
         silent, unheard = answered.challenger, answered.other[i] if answered.other is not None else None
         if version is not answered.champion:
-            silent, unheard = answered.champion, answered.outputs[i]
+            silent, unheard = answered.champion, answered.outputs[i] if answered.own is None else answered.own[i]
         other, others = (silent.number, tuple(unheard)) if silent is not None and unheard is not None else (0, ())
         found.append(
             Prediction(
@@ -65,7 +66,7 @@ def _block(answered: Answered) -> Block:
 def _sent(answered: Answered) -> tuple[bytes, tuple[str, ...]]:
     """What was sent: the values alone and the names of the fields, where every row has all of them; else objects."""
     reader = answered.champion.reader
-    if answered.missing is None and not answered.caller:
+    if answered.missing is None and answered.state is None and not answered.caller:
         try:
             return _encode([reader.all_values(row) for row in answered.rows]), reader.names
         except TypeError:  # a field that was not sent is no value
@@ -76,8 +77,9 @@ def _sent(answered: Answered) -> tuple[bytes, tuple[str, ...]]:
 def outputs(answered: Any) -> dict[str, Any]:
     """What a block says of who answered what."""
     challenger = answered.challenger if answered.other is not None else None
+    own = answered.outputs if answered.own is None else answered.own
     return {
-        "version": answered.champion.number, "variant": CHAMPION, "width": len(answered.outputs[0]), "outputs": _packed(answered.outputs),
+        "version": answered.champion.number, "variant": CHAMPION, "width": len(own[0]), "outputs": _packed(own),
         "other_version": 0 if challenger is None else challenger.number, "other_variant": "" if challenger is None else CANARY,
         "other_width": 0 if challenger is None else len(answered.other[0]),
         "other_outputs": b"" if challenger is None else _packed(answered.other),
@@ -94,11 +96,14 @@ def _packed(outputs: Sequence[Sequence[float]] | np.ndarray) -> bytes:
 def _inputs(answered: Answered) -> Sequence[Any]:
     """What was sent, and what is said beside it."""
     key = hashlib.blake2b(f"{answered.model}:{answered.caller}".encode(), digest_size=8).hexdigest() if answered.caller else ""
-    if not key and answered.missing is None:
+    state = answered.state
+    if not key and answered.missing is None and state is None:
         return answered.rows
     said = []
     for i, row in enumerate(answered.rows):
         missing = answered.missing[i] if answered.missing is not None else None
-        more = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
+        more: dict[str, Any] = {**({MISSING: missing} if missing else {}), **({KEY: key} if key else {})}
+        if state is not None and answered.heard(i)[0] is answered.champion:
+            more[RECALIBRATED] = [state.a, state.b, state.learned]
         said.append({**answered.champion.reader.values(row), **more} if more else row)
     return said

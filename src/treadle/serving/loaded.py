@@ -23,6 +23,7 @@ from treadle.serving.as_is import encoder_of
 from treadle.serving.bulk import Bulk
 from treadle.serving.contributions import Contributions
 from treadle.serving.encode import FEW, Encoder
+from treadle.serving.recalibration import Recalibration
 from treadle.serving.requests import fields_of
 from treadle.serving.rows import Reader, Row
 from treadle.serving.service import Service
@@ -70,6 +71,7 @@ class Loaded:
         self.sent_names = tuple(f.name for f in self.features) if self._sent is not None else ()
         self.label_texts = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in self.labels]
         self.promises: Sequence[Mapping[str, Any]] = ()  # calibrated intervals, from the version's evaluation (see training.conformal)
+        self.recalibration: Recalibration | None = None  # through which it is answered now; set anew while it serves
         self.contributions: Contributions | None = None  # opened when an explanation is first asked for
         self.timing = Timing()
         self.service = Service()
@@ -144,8 +146,8 @@ class Loaded:
 
     @property
     def takes_columns(self) -> bool:
-        """Whether every feature is a field of the request and is encoded here, so that columns need not be made rows."""
-        return bool(self.sent_names) and isinstance(self._encoder, Encoder)
+        """Whether every feature is a field of the request and is encoded here, and nothing is said of a row alone: else rows are the way."""
+        return bool(self.sent_names) and isinstance(self._encoder, Encoder) and self.recalibration is None
 
     def column_matrix(self, columns: Sequence[Sequence[Any] | np.ndarray], count: int) -> np.ndarray:
         """The matrix of `count` rows from the values of each feature."""

@@ -1,4 +1,7 @@
-"""The prediction log as a table: a row a prediction, what it was asked and answered, and the outcome that counts."""
+"""The prediction log as a table: a row a prediction, what it was asked and answered, and the outcome that counts.
+
+`told` and `prediction` are what the caller got; `output` is what the version says by itself. They differ where a recalibration was applied.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import polars as pl
 
 from treadle.core.masking import masked_within
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
+from treadle.serving import recalibration
 
 MOMENT = pl.Datetime("us", "UTC")
 
@@ -29,7 +33,7 @@ def tables(
 
 SCHEMA: dict[str, Any] = {
     "id": pl.String, "moment": MOMENT, "answered": MOMENT, "version": pl.Int64, "variant": pl.String, "prediction": pl.String,
-    "output": pl.List(pl.Float64), "other_version": pl.Int64, "other_output": pl.List(pl.Float64),
+    "told": pl.List(pl.Float64), "output": pl.List(pl.Float64), "other_version": pl.Int64, "other_output": pl.List(pl.Float64),
     "outcome": pl.String, "outcome_known": MOMENT, "outcome_source": pl.String,
     "inputs": pl.String, "features": pl.String, "micros": pl.Int64,
 }  # fmt: skip
@@ -39,11 +43,12 @@ def _row(p: Prediction, o: Outcome | None, labels: Sequence[Any], personal: Mapp
     inputs = p.inputs.decode("utf-8", "replace")
     if personal:
         inputs = json.dumps(masked_within(json.loads(p.inputs or b"{}"), personal), ensure_ascii=False)
-    answer: Any = p.output[0] if p.output else None
-    if labels and p.output:
-        answer = labels[max(range(len(p.output)), key=p.output.__getitem__)]
+    said = recalibration.told(p)[0]
+    answer: Any = said[0] if said else None
+    if labels and said:
+        answer = labels[max(range(len(said)), key=said.__getitem__)]
     told = (None, None, None) if o is None else (json.dumps(o.value), o.known, o.source)
     return (
-        p.id, p.moment, p.answered, p.version, p.variant, json.dumps(answer), list(p.output), p.other_version or None, list(p.other_output), *told,
-        inputs, p.features.decode("utf-8", "replace"), p.micros,
+        p.id, p.moment, p.answered, p.version, p.variant, json.dumps(answer), list(said), list(p.output), p.other_version or None,
+        list(p.other_output), *told, inputs, p.features.decode("utf-8", "replace"), p.micros,
     )  # fmt: skip

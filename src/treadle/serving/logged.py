@@ -21,6 +21,7 @@ from treadle.core.records import Record, Ref
 from treadle.ports.ledger import Ledger
 from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
+from treadle.serving.recalibration import LOGGED as RECALIBRATED
 
 Policy = Literal["full", "hash", "none"]
 KIND = "log_policy"
@@ -63,7 +64,8 @@ class Discreet:
         features = p.features
         if values:
             features = _encode([values.get(v, v) if isinstance(v, str) else v for v in _decode(p.features or b"[]")])
-        said = _encode({**inputs, **hidden}) if self._policy == "hash" else b"{}"
+        kept = {name: inputs[name] for name in (RECALIBRATED,) if name in inputs}  # of the answer, and not of who asked
+        said = _encode({**inputs, **hidden} if self._policy == "hash" else kept)
         return Prediction(
             p.id, p.model, p.moment, p.answered, p.version, p.variant, p.output, p.other_version, p.other_output, said, features, p.micros
         )

@@ -22,21 +22,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from treadle.assemble import Workspace, formats, tree_scorer
+from treadle.assemble import Workspace
 from treadle.core.clock import iso
 from treadle.core.errors import StorageError, TreadleError, Unavailable
 from treadle.core.records import Record, Ref
-from treadle.registry import packages, promote, versions
+from treadle.registry import promote
 from treadle.serving.batching import TimedOut
-from treadle.serving.endpoint import SECONDS, Endpoint, Traffic
+from treadle.serving.endpoint import SECONDS, Endpoint, Missed, Traffic
 from treadle.serving.journal import Journal
-from treadle.serving.loaded import Loaded
 from treadle.serving.logged import policed
 from treadle.settings import read_settings, scheme
 from treadle.web import seen
 from treadle.web.api.endpoint import Routes
 from treadle.web.api.exchange import problem
 from treadle.web.api.metrics import calls, gauges
+from treadle.web.following import Following
 from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.http import HttpServer
 from treadle.web.leave import leave
@@ -85,56 +85,60 @@ class Server:
         self._routes.others, self._routes.shed = self._counts.others, lambda: self._http.shed
         if (before := self._counts.own()) is not None:
             self._routes.metrics.add(before["metrics"])
-        self._loaded: dict[int, Loaded] = {}
+        self._following = Following(ws, model, place.index)
         self._seen = 0
-        self._said = (0, 0)
+        self._said: tuple[int, int, tuple[Missed, ...]] = (0, 0, ())
         self._swap = asyncio.Lock()
         self._watching = Watching(ws, model, place.count)
         self._keeper = Gatekeeper(ws, model, place.count)
         self._routes.gate = self._keeper.gate
 
-    async def follow(self) -> None:
-        """Make the traffic what the deployment record says. A version that cannot be loaded is refused and what served before goes on."""
+    async def follow(self, again: bool = True) -> None:
+        """Make the traffic what the deployment record says, as far as its versions can be opened; whoever else answers is told of.
+
+        Args:
+            again: try now what could not be opened, and not only when it is due.
+        Raises: what keeps a champion from being opened where there is nobody else; what the stores raise.
+        """
         record = promote.deployment(self._model, self._ws.ledger)
         if record is not None and record.get("stopped"):  # at once, also while a version is being loaded
             self._endpoint.traffic = replace(self._endpoint.traffic, stage="stopped")
         async with self._swap:
             record = promote.deployment(self._model, self._ws.ledger)
-            if record is None or record.version == self._seen:
+            if record is None or (record.version == self._seen and not (self._endpoint.traffic.missed and (again or self._following.due()))):
                 return
-            try:
-                self._endpoint.traffic = await asyncio.to_thread(self._load, record)
-            except TreadleError as error:
-                _log.error("deployment %s is refused: %s", record.version, error)
-                self._ws.ledger.append("endpoint.refused", Ref("deployment", self._model), {"deployment": record.version, "error": str(error)})
-                if self._endpoint.traffic.champion is None:
-                    raise
+            before = self._endpoint.traffic
+            self._endpoint.traffic = now = await asyncio.to_thread(self._following.traffic, record, before)
+            if record.version != self._seen:
+                self._endpoint.challenger_failures = 0
             self._seen = record.version
-            self._endpoint.challenger_failures = 0
+            self._tell(record, before, now)
             await asyncio.to_thread(self._leave_counts)
-            self._said = (self._failures(), self._followed())
+            self._said = (self._failures(), self._followed(), now.missed)
             self._say("serving")
 
-    def _load(self, record: Record) -> Traffic:
-        def version(number: int | None) -> Loaded | None:
-            if number is None:
-                return None
-            if number not in self._loaded:
-                registered = versions.get(self._model, number, self._ws.ledger)
-                folder, manifest = packages.open_package(registered["package"], self._ws.blobs, self._ws.shelf)
-                quick = partial(tree_scorer, folder, dict(manifest["model"]))
-                self._loaded[number] = loaded = Loaded(folder, manifest, formats(), number, quick)
-                loaded.promises = (registered.get("evaluation") or {}).get("conformal") or ()
-                loaded.warm()
-            return self._loaded[number]
+    def _tell(self, record: Record, before: Traffic, now: Traffic) -> None:
+        """Of what should answer and cannot: into the log, and by the first worker on record, once for each reason."""
+        assert now.champion is not None
+        for missed in now.missed:
+            if missed not in before.missed:
+                _log.error("version %d (%s) of deployment %s is refused; version %d answers: %s", missed.number, missed.role, record.version,
+                           now.champion.number, missed.error)  # fmt: skip
+                says = {"deployment": record.version, "version": missed.number, "role": missed.role, "answers": now.champion.number}
+                self._event("endpoint.refused", {**says, "error": missed.error})
+        if before.missed and not now.missed:
+            _log.info("version %d answers again as deployment %s says", now.champion.number, record.version)
+            self._event("endpoint.converged", {"deployment": record.version, "answers": now.champion.number})
 
-        # In its trial a new champion has the one before beside it, unheard: as a challenger in shadow.
-        other = record["challenger"] if record["challenger"] is not None else record.get("beside")
-        stage = "stopped" if record.get("stopped") else "canary" if record["stage"] in promote.HEARD else record["stage"]
-        traffic = Traffic(version(record["champion"]), version(other), stage, float(record["share"]), str(record.get("rules", {}).get("key", "")))
-        for number in set(self._loaded) - {record["champion"], other}:
-            del self._loaded[number]
-        return traffic
+    def _recalibrate(self) -> None:
+        champion = self._endpoint.traffic.champion
+        changed = self._following.recalibrate(champion) if champion is not None else None
+        if champion is not None and changed is not None:
+            self._event("endpoint.recalibrated" if changed else "endpoint.not_recalibrated", {"version": champion.number})
+
+    def _event(self, kind: str, says: dict[str, Any]) -> None:
+        if not self._place.index:
+            self._ws.ledger.append(kind, Ref("deployment", self._model), says)
 
     def _say(self, status: str) -> None:
         if self._place.index:  # the first worker speaks for all
@@ -143,15 +147,18 @@ class Server:
             current = self._ws.ledger.get(KIND, self._model)
             if current is not None and current["pid"] != self._pid:  # another has taken over, while this one was finishing
                 return
+        traffic = self._endpoint.traffic
         self._ws.ledger.put(
             KIND, self._model,
             {"status": status, "pid": self._pid, "host": self._host, "port": self._port, "url": f"{scheme(self._ws.settings)}://{self._host}:{self._port}",
-             "deployment": self._followed(), "challenger_failures": self._failures(), "since": iso(self._ws.clock.now())},
+             "deployment": self._followed(), "challenger_failures": self._failures(), "since": iso(self._ws.clock.now()),
+             "answers": traffic.champion.number if traffic.champion is not None else None,
+             "missed": [{"version": missed.number, "role": missed.role, "why": missed.why} for missed in traffic.missed]},
         )  # fmt: skip
 
     def _followed(self) -> int:
-        """The version of the deployment record that all workers follow."""
-        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others())])
+        """The version of the deployment record that all living workers follow; one that takes a dead one's place reads it when it begins."""
+        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others() if lives(int(other.get("pid", 0))))])
 
     def _failures(self) -> int:
         return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())
@@ -159,8 +166,8 @@ class Server:
     def _leave_counts(self) -> None:
         endpoint = self._endpoint
         self._counts.leave({
-            "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic), "shed": self._http.shed,
-            **gauges(endpoint, self._journal),
+            "pid": os.getpid(), "deployment": self._seen, "metrics": self._routes.metrics.counts(), "calls": calls(endpoint.traffic),
+            "shed": self._http.shed, **gauges(endpoint, self._journal),
         })  # fmt: skip
 
     async def run(self) -> None:
@@ -202,13 +209,14 @@ class Server:
         while True:
             await asyncio.sleep(POLL)
             try:
-                await self.follow()
+                await self.follow(again=False)
+                await asyncio.to_thread(self._recalibrate)
                 record = promote.deployment(self._model, self._ws.ledger)
                 await asyncio.to_thread(self._guard, record)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
                     await self.follow()
                 await asyncio.to_thread(self._leave_counts)
-                says = (self._failures(), self._followed())
+                says = (self._failures(), self._followed(), self._endpoint.traffic.missed)
                 if says != self._said:
                     self._said = says
                     self._say("serving")
@@ -249,6 +257,15 @@ class Server:
                 leave(error.exit_code)
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process, of this user."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
+
+
 def _settle_memory() -> None:
     """What is loaded stays: the garbage collector need not look through it again and again while answers wait for the log."""
     gc.collect()
@@ -281,6 +298,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--descriptor", type=int, default=-1)
     parser.add_argument("--pipe", type=int, default=-1)
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it is for the process around workers (see `workers.py`); alone, there is nobody to replace
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     logging.Formatter.converter = time.gmtime
     folder = Path(given.folder).resolve()

@@ -35,7 +35,8 @@ class Watching:
         rollback = from_json(record.get("rules", {}).get("rollback"))
         if rollback is None or record.get("stopped"):
             return False
-        watched = [loaded for loaded in (traffic.challenger if record["challenger"] else None, traffic.champion) if loaded is not None]
+        asked_for = (record["champion"], record["challenger"])  # who only answers in another's place cannot be thrown out
+        watched = [loaded for loaded in (traffic.challenger, traffic.champion) if loaded is not None and loaded.number in asked_for]
         for number in set(self._guards) - {loaded.number for loaded in watched}:
             del self._guards[number]
         for loaded in watched:

@@ -6,6 +6,8 @@ while a worker is replaced, connections wait in its socket instead of being refu
 
 A worker writes a byte into a pipe several times a second. One that is silent for longer than a request may take is killed; what it had
 acknowledged is in the prediction log. SIGTERM lets the workers finish what they answer. If this process dies, the workers notice and leave too.
+
+SIGUSR2 asks for more: a switch (a rollback, a stop) is waited for, so a worker that is silent for a second is replaced at once.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ BEAT = 0.25  # seconds between the bytes of a worker
 START_SECONDS = 60.0  # until the first
 LONGEST_PAUSE = 10.0  # between two starts of a worker that ends at once
 SETTLED = 5.0  # seconds after which a worker counts as one that works
+AWAKE = 1.0  # seconds without a byte that are too many when a switch is waited for
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Workers:
     def __init__(self, host: str, port: int, count: int, command: Sequence[str], silence: float, memory: int = 0, grace: float = 15.0) -> None:
         self._command, self._silence, self._memory, self._grace = list(command), silence, memory, grace
         self._selector = selectors.DefaultSelector()
-        self._stopping = self._ever = False
+        self._stopping = self._ever = self._switching = False
         self._workers = [Worker(i, listen(host, port, count > 1)) for i in range(count)]
 
     def run(self) -> int:
@@ -65,6 +68,7 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGUSR2, self._switch)
         wake, woken = os.pipe()
         for end in (wake, woken):
             os.set_blocking(end, False)
@@ -117,7 +121,7 @@ class Workers:
                 continue
             code = process.poll()
             if code is None:
-                if now - worker.last > (self._silence if worker.ready else START_SECONDS):
+                if now - worker.last > (START_SECONDS if not worker.ready else AWAKE if self._switching else self._silence):
                     say(f"worker {worker.index} (process {process.pid}) was silent for {now - worker.last:.1f} s and is killed")
                     process.kill()
                     process.wait()
@@ -129,6 +133,7 @@ class Workers:
             worker.failures = 0 if now - worker.begun > SETTLED else worker.failures + 1
             worker.again = now + (min(LONGEST_PAUSE, 0.1 * 2**worker.failures) if worker.failures > 1 else 0.0)
             say(f"worker {worker.index} (process {process.pid}) ended with {process.returncode} and is started again")
+        self._switching = False
         return None
 
     def _weigh(self) -> None:
@@ -162,6 +167,9 @@ class Workers:
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True
+
+    def _switch(self, number: int, frame: object) -> None:
+        self._switching = True
 
 
 def listen(host: str, port: int, shared: bool) -> socket.socket:

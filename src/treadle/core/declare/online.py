@@ -10,7 +10,7 @@ from treadle.core.declare.model import Model
 
 @dataclass(frozen=True)
 class Recalibrate:
-    """How the answers of a binary model are recalibrated online (`training/recalibration.py` has the formula).
+    """How the answers of a binary model are recalibrated online (`serving/recalibration.py` has the formula).
 
     Args:
         rate_a, rate_b: how fast the two weights learn; pull: how fast they go back to the model's own answers.

@@ -28,10 +28,10 @@ import msgspec
 from treadle.core.errors import InvalidRequest, NotFound, TreadleError, Unavailable
 from treadle.core.ids import check_id
 from treadle.ports.predictions import PredictionLog
-from treadle.serving import asides
+from treadle.serving import asides, recalibration
 from treadle.serving.answers import Answered
 from treadle.serving.column_requests import AnsweredColumns, Columns
-from treadle.serving.endpoint import Endpoint
+from treadle.serving.endpoint import Endpoint, Traffic
 from treadle.serving.journal import Journal
 from treadle.serving.keys import Caller, Gate
 from treadle.serving.loaded import Loaded
@@ -201,7 +201,8 @@ class Routes:
             if path in ("/health/ready", "/v2/health/ready"):
                 traffic = self.endpoint.traffic
                 status = "loading" if traffic.champion is None else "stopped" if traffic.stage == "stopped" else "ready"
-                return ok({"ready": status == "ready"} if path.startswith("/v2") else {"status": status}, 200 if status == "ready" else 503)
+                said = {"ready": status == "ready"} if path.startswith("/v2") else {"status": status, **_instead(traffic)}
+                return ok(said, 200 if status == "ready" else 503)
             if path in ("/ping", "/health"):
                 return plain("\n", 200 if self.endpoint.traffic.champion is not None else 503)
             if path == "/version":
@@ -261,10 +262,12 @@ class Routes:
         if found is None:
             raise NotFound(f"There is no prediction {id!r}.", hint="Prediction ids are in the answers of POST /predict.")
         outcomes = await asyncio.to_thread(self._log.outcomes_of, id)
+        output, state = recalibration.told(found)
         return ok(
             {
                 "id": found.id, "model": found.model, "version": found.version, "variant": found.variant, "moment": found.moment,
-                "output": found.output, "inputs": _decode(found.inputs), "features": _decode(found.features),
+                "output": output, "inputs": _decode(found.inputs), "features": _decode(found.features),
+                **({"recalibrated": {**state, "own_output": found.output}} if state is not None else {}),
                 "outcomes": [{"value": o.value, "known": o.known, "source": o.source} for o in outcomes],
             }
         )  # fmt: skip
@@ -278,6 +281,13 @@ class Routes:
             "fields": [{"name": f.name, "kind": f.kind, "required": not f.nullable} for f in champion.request],
             "looked_up": [{"name": f.name, "kind": f.kind, "view": f.view} for f in champion.features if f.source == "view"],
         }  # fmt: skip
+
+
+def _instead(traffic: Traffic) -> dict[str, Any]:
+    """What should answer and does not, for readiness: nothing where all is as the deployment record says."""
+    if not traffic.missed or traffic.champion is None:
+        return {}
+    return {"version": traffic.champion.number, "missed": [{"version": m.number, "role": m.role, "why": m.why} for m in traffic.missed]}
 
 
 def check_json(request: Request) -> None:

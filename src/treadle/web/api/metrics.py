@@ -25,6 +25,8 @@ HELP = {
     "treadle_model_failures_total": "Calls of the model that raised or answered nonsense.",
     "treadle_version_info": "1 for each version that is loaded, with its variant.",
     "treadle_stopped": "1 while the kill switch is on.",
+    "treadle_recalibration_outcomes": "Outcomes that the recalibration has learned through which a version is answered; nothing for one without.",
+    "treadle_versions_missed": "Versions that should answer and cannot be opened, of all processes; another one answers instead.",
     "treadle_log_waiting": "Log entries not yet written.",
     "treadle_log_failures_total": "Commits of the log that failed.",
     "treadle_log_dropped_total": "Log entries dropped because the log was behind, where the project says so.",
@@ -134,6 +136,10 @@ class Metrics:
             ("request_postprocess_seconds", "histogram", _histogram("request_postprocess_seconds", kserve, whole._after)),
             ("treadle_model_failures_total", "counter", [f"treadle_model_failures_total{{{m},{labels}}} {failed}" for labels, (_, failed) in loaded]),
             ("treadle_version_info", "gauge", [f'treadle_version_info{{{m},{labels},stage="{traffic.stage}"}} 1' for labels, _ in loaded]),
+            ("treadle_recalibration_outcomes", "gauge", [
+                f'treadle_recalibration_outcomes{{{m},model_version="{v.number}"}} {v.recalibration.learned}'
+                for v in (traffic.champion,) if v is not None and v.recalibration is not None
+            ]),
             ("treadle_stopped", "gauge", [f"treadle_stopped{{{m}}} {int(traffic.stage == 'stopped')}"]),
             *((name, kind, [f"{name}{{{m}}} {summed[of]}"]) for of, name, kind in _SUMMED),
             ("treadle_online_age_seconds", "gauge", [
@@ -151,7 +157,7 @@ _SUMMED = (
     ("shed", "treadle_requests_shed_total", "counter"), ("log_waiting", "treadle_log_waiting", "gauge"),
     ("log_failures", "treadle_log_failures_total", "counter"), ("log_dropped", "treadle_log_dropped_total", "counter"),
     ("rows_waiting", "treadle_rows_waiting", "gauge"), ("online_failures", "treadle_online_failures_total", "counter"),
-    ("challenger_failures", "treadle_challenger_failures_total", "counter"),
+    ("challenger_failures", "treadle_challenger_failures_total", "counter"), ("missed", "treadle_versions_missed", "gauge"),
 )  # fmt: skip
 
 
@@ -160,6 +166,7 @@ def gauges(endpoint: Endpoint, journal: Journal) -> dict[str, int]:
     return {
         "log_waiting": journal.waiting, "log_failures": journal.failed, "log_dropped": journal.dropped, "rows_waiting": endpoint.waiting,
         "online_failures": endpoint.lookup.failures, "challenger_failures": endpoint.challenger_failures,
+        "missed": len(endpoint.traffic.missed),
     }  # fmt: skip
 
 

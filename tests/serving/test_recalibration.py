@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.serving.recalibration import Recalibration, prequential
 from treadle.training.losses import auc
-from treadle.training.recalibration import Recalibration, prequential
 
 HOUR = 3_600_000_000
 

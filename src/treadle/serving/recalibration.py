@@ -10,21 +10,30 @@ log-odds by two weights is Platt's (1999). `b` follows how good or bad a day is,
 On flights from February to December 2013 (`treadle backtest`, outcomes known on average 2.8 h later) it lifted a model that is retrained monthly from
 a ROC-AUC of 0.749 to 0.754, and one that never is from 0.706 to 0.722; over rates from a fifth to six times these it was 0.752 to 0.754.
 
-The same rows learned in the same order give the same weights to the last bit (`mark`), so a state can be made again from what was learned.
+The same rows learned in the same order give the same weights to the last bit (`mark`), so a state can be made again from what was learned. A state
+answers the same to the last bit in the endpoint, in a bulk scoring and in a backtest: one function, a row at a time (`answer`).
 Unit of independence: the row, one after the other. For binary tasks.
+
+What production has learned is a record of kind `recalibration` (`treadle.learning`); `applied` reads it for whoever answers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from treadle.ports.ledger import Ledger
+from treadle.ports.predictions import Prediction
+
+KIND = "recalibration"
+LOGGED = "__recalibrated__"  # in the logged inputs: the weights a, b, and how many outcomes they had learned
 RATE_A, RATE_B, PULL = 0.0005, 0.01, 0.002
 _LARGEST = 30.0  # log-odds beyond which nothing more is believed
 _FURTHEST = 8.0  # how far the weights may go: a flood of one answer must not end in infinity
@@ -57,12 +66,16 @@ class Recalibration:
         b = self.b - self.rate_b * error - self.pull * self.b
         return replace(self, a=min(max(a, 0.0), _FURTHEST), b=min(max(b, -_FURTHEST), _FURTHEST), learned=self.learned + 1)
 
+    def lists(self, outputs: Iterable[Sequence[float]]) -> list[list[float]]:
+        """Recalibrated probabilities of rows of a batch model's two."""
+        answer = self.answer
+        return [[1.0 - q, q] for q in [answer(p) for _, p in outputs]]
+
     def answers(self, outputs: np.ndarray) -> np.ndarray:
-        """Recalibrated probabilities (n, 2) of a batch model's (n, 2)."""
-        p = np.clip(outputs[:, 1], 1e-13, 1 - 1e-13)
-        z = np.clip(np.log(p / (1 - p)), -_LARGEST, _LARGEST)
-        q = 1 / (1 + np.exp(-(self.a * z + self.b)))
-        return np.column_stack([1 - q, q])
+        """The same (n, 2) of (n, 2), to the last bit: what NumPy's logarithm gives depends on the processor."""
+        answer = self.answer
+        q = np.array([answer(p) for p in outputs[:, 1].tolist()])
+        return np.column_stack([1.0 - q, q])
 
     def mark(self) -> str:
         """A digest of the state, to the last bit."""
@@ -75,6 +88,26 @@ class Recalibration:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Recalibration:
         return cls(**{**stored, "a": float.fromhex(stored["a"]), "b": float.fromhex(stored["b"])})
+
+
+def applied(ledger: Ledger, model: str, version: int) -> Recalibration | None:
+    """The state that a version is answered through now; None while it is not seen to help."""
+    record = ledger.get(KIND, f"{model}-v{version}")
+    return Recalibration.from_json(record["state"]) if record is not None and record["status"] == "helps" else None
+
+
+def told(prediction: Prediction) -> tuple[tuple[float, ...], dict[str, Any] | None]:
+    """What the caller of a logged prediction was told, and the state through which: (output, {'a', 'b', 'learned'} or None).
+
+    The log's `output` is the version's own: what it is watched, compared and recalibrated by.
+    """
+    if LOGGED.encode() not in prediction.inputs:
+        return prediction.output, None
+    logged = json.loads(prediction.inputs).get(LOGGED)
+    if not (isinstance(logged, list) and len(logged) == 3 and len(prediction.output) == 2):  # a field of that name that a caller sent
+        return prediction.output, None
+    a, b, learned = logged
+    return tuple(Recalibration(a, b, learned).lists([prediction.output])[0]), {"a": a, "b": b, "learned": learned}
 
 
 def log_odds(p: float) -> float:
