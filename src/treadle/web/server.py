@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
