@@ -34,11 +34,12 @@ from sources import read_flights, read_weather  # noqa: E402
 
 from treadle.core.declare.operations import Rate  # noqa: E402
 from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches  # noqa: E402
+from treadle.monitoring.calibrate import calibrate_watch  # noqa: E402
 from treadle.monitoring.findings import Finding  # noqa: E402
 from treadle.monitoring.judge import WatchState, judge_block  # noqa: E402
-from treadle.monitoring.recent import Recent  # noqa: E402
+from treadle.monitoring.recent import Recent, broken_in  # noqa: E402
 from treadle.monitoring.sketches import Sketch, rolling, sketch_column  # noqa: E402
-from treadle.monitoring.thresholds import Thresholds, calibrate_watch  # noqa: E402
+from treadle.monitoring.thresholds import Thresholds  # noqa: E402
 
 DAY = 86_400_000_000
 NUMBERS = ["distance", "minute", "weekday", "temp", "dewp", "wind_speed", "precip", "visib", "pressure", "origin_late"]
@@ -166,8 +167,7 @@ class Watch:
         mine = self.kept[max(0, len(self.kept) - min(6, self.state.blocks)) :]
         window = rolling([*(b.sketches for _, b, _ in mine), one.sketches], thresholds.week)
         state, findings = judge_block(self.state, one.at(start), one.sketches, reference, thresholds, window=window, recent=recent)
-        broken = frozenset(o.split(":", 1)[1] for o in state.open if not o.startswith(("input:", "prediction:")))
-        return Watch(state, (*self.kept, (start, one, broken))[-28:]), findings
+        return Watch(state, (*self.kept, (start, one, broken_in(state.open)))[-28:]), findings
 
 
 def faulty(rows: pl.DataFrame, fault: Fault, model: Model, rng: np.random.Generator) -> Block:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.assemble import Workspace
-from treadle.monitoring import bootstrap, ranking, thresholds
+from treadle.monitoring import bootstrap, charts, ranking
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.detectors import adwin, attribution, duplicates, fairness, jump, outliers, page_hinkley, service, units, volume
 from treadle.monitoring.detectors.cusum import peaks
@@ -37,13 +37,13 @@ def autoregression(rng: np.random.Generator, n: int, r: float) -> np.ndarray:
 @pytest.mark.parametrize(("r", "one_by_one"), [(0.0, False), (0.5, False), (0.7, False), (0.7, True)])
 def test_alarms_on_days_that_resemble_each_other_come_at_about_the_stated_rate(monkeypatch: pytest.MonkeyPatch, r: float, one_by_one: bool) -> None:
     """At 0.7 they come at 1.7 times the rate, and at 6.4 times when days are drawn one by one."""
-    monkeypatch.setattr("treadle.monitoring.thresholds.PATHS", 400)
+    monkeypatch.setattr("treadle.monitoring.charts.PATHS", 400)
     if one_by_one:
         monkeypatch.setattr("treadle.monitoring.bootstrap.run_length", lambda values: 1)
     rng, silent, series, days = np.random.default_rng(11), 0, 150, 91
     for i in range(series):
         values, future = autoregression(rng, 90, r), autoregression(rng, days, r)
-        h = thresholds.cusum_threshold(values, 1 / 91, seed=i).threshold
+        h = charts.cusum_threshold(values, 1 / 91, seed=i).threshold
         silent += int(peaks(((future - values.mean()) / values.std(ddof=1))[None])[0] <= h)
     rate = -np.log(max(silent, 0.5) / series)
     assert (rate > 3.5) if one_by_one else (0.6 < rate < 2.5)

@@ -29,8 +29,8 @@ PROMISES = {"at_most": "contract", "fresh": "freshness", "volume": "volume", "li
 STALE = "stale"  # online values of a view are older than they may be
 # What a watch's state calls what it found open, to the kind of alarm that ends when it is not so any more.
 PASSING = {
-    "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume",
-    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit"), "data_quality"),
+    "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume", "outliers": "outliers", "attribution": "attribution",
+    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit", "repeated"), "data_quality"),
 }  # fmt: skip
 _WATCHED = "watch_state"  # of watch.py
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
@@ -40,7 +40,7 @@ COOLDOWN = timedelta(days=3)
 _REMEMBERED = 50
 SEVERITY = {
     "rollback": "high", "skew": "high", "data_quality": "high", "quality": "high", "calibration": "high", "prediction": "medium", "input": "medium",
-    "volume": "medium",    "fairness": "high", "attribution": "medium", "outliers": "medium", "service": "high", "staleness": "medium",
+    "volume": "medium", "fairness": "high", "attribution": "medium", "outliers": "medium", "service": "high", "staleness": "medium",
 }  # fmt: skip
 ASKED = {
     "experimentation": "whether the features and the model still fit, and what a next one should learn",

@@ -2,12 +2,16 @@
 
 | metric | kind | judged |
 |---|---|---|
-| excess_loss | quality | loss in excess of what the model itself expected, upwards |
+| excess_loss | quality | loss in excess of what the model itself expected, upwards: CUSUM, or a single block |
+| page_hinkley | quality | the same against its own running mean: for what is not where training was |
+| adwin | quality | the same, between the two parts of a window that differ most: it also dates a slow change |
 | ranking | quality | how much worse rows are put in order than the probabilities promise, upwards |
 | calibration | calibration | truth minus prediction, both ways |
 
-Each chart speaks when its CUSUM passes its threshold (a small lasting change), or a single block its limit (a large sudden one); after it spoke, its
-sums start again at 0.
+Each chart speaks when its CUSUM passes its threshold (a small lasting change), or a single block its limit (a large sudden one); after it spoke, all
+its sums start again at 0. Fed a block at a time ADWIN and Page-Hinkley are right; row by row they cry wolf (`detectors/adwin.py`).
+
+Unit of independence: the block.
 """
 
 from __future__ import annotations
@@ -15,10 +19,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
+import numpy as np
+
 from treadle.monitoring.blocks import BlockStats
+from treadle.monitoring.detectors import adwin, page_hinkley
+from treadle.monitoring.detectors.adwin import AdwinState
 from treadle.monitoring.detectors.cusum import CusumState, step
+from treadle.monitoring.detectors.page_hinkley import PageHinkleyState
 from treadle.monitoring.findings import Finding, by_loss, found
 from treadle.monitoring.thresholds import LEAST_MATURED, Chart, Thresholds
 
@@ -29,6 +39,7 @@ class WatchState:
 
     `blocks` were judged. `worse_since`, `mixed_since`, `above_since`, `below_since`: where the sum of that name last rose from 0, in microseconds.
     `open`: 'kind:name' found and not gone. `mending`: features that were broken, and for how many blocks more a rolling week will hold that.
+    `groups`: 'column = group' to the sums of its gap.
     """
 
     quality: CusumState = field(default_factory=CusumState)
@@ -41,14 +52,22 @@ class WatchState:
     blocks: int = 0
     ranking: CusumState = field(default_factory=CusumState)
     mixed_since: int = 0
+    hinkley: PageHinkleyState = field(default_factory=PageHinkleyState)
+    window: AdwinState = field(default_factory=AdwinState)
+    groups: Mapping[str, CusumState] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "open": list(self.open), "mending": dict(self.mending)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WatchState:
-        sums = {name: CusumState(**stored[name]) for name in ("quality", "calibration", "ranking") if name in stored}
-        return cls(**{**stored, **sums, "open": tuple(stored["open"])})
+        charts = {name: CusumState(**stored[name]) for name in ("quality", "calibration", "ranking") if name in stored}
+        trends: dict[str, Any] = {}
+        if "hinkley" in stored:
+            trends["hinkley"] = PageHinkleyState(**stored["hinkley"])
+            trends["window"] = AdwinState(tuple(stored["window"]["window"]), stored["window"]["n"])
+        groups = {name: CusumState(**sums) for name, sums in stored.get("groups", {}).items()}
+        return cls(**{**stored, **charts, **trends, "groups": groups, "open": tuple(stored["open"])})
 
 
 def judge_outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds) -> tuple[WatchState, list[Finding]]:
@@ -60,10 +79,15 @@ def judge_outcomes(state: WatchState, block: BlockStats, thresholds: Thresholds)
     if chart is not None and _fits(chart, block):
         z = chart.z(block.excess, block.excess_variance or 0.0, block.matured)
         sums, since, value, limit = _upwards(state.quality, z, state.worse_since, block, chart)
+        metric = "excess_loss"
+        state, trend = _trends(state, z, since, block, chart)
+        if not value and trend is not None:
+            metric, since, value, limit = trend
         if value:
+            sums, state = replace(sums, high=0.0), replace(state, hinkley=PageHinkleyState(), window=AdwinState())
             usual = f"{chart.mean:.3f} is usual" if block.expected_loss is None else f"the model itself expected {block.expected_loss:.3f}"
             told.append(found(
-                "quality", "excess_loss", value, limit, since, block.end,
+                "quality", metric, value, limit, since, block.end,
                 f"Since {_day(since)} predictions are worse than chance explains: in the last block the loss was {block.loss:.3f} where {usual}.",
                 severity=by_loss(block.loss, chart.mean if block.expected_loss is None else block.expected_loss),
             ))  # fmt: skip
@@ -105,6 +129,21 @@ def _calibration(state: WatchState, block: BlockStats, chart: Chart) -> tuple[Wa
             ))  # fmt: skip
     sums = replace(sums, high=0.0, low=0.0) if told else sums
     return replace(state, calibration=sums, above_since=above, below_since=below), told
+
+
+def _trends(state: WatchState, z: float, since: int, block: BlockStats, chart: Chart) -> tuple[WatchState, tuple[str, int, float, float] | None]:
+    """The state after a block of Page-Hinkley and ADWIN, and what spoke: metric, since when, value, limit."""
+    if chart.adwin == inf:
+        return state, None
+    hinkley = page_hinkley.step(state.hinkley, z)
+    window, change = adwin.step(state.window, z, level=chart.adwin)
+    after = replace(state, hinkley=hinkley, window=window)
+    if hinkley.rise > chart.hinkley:
+        return after, ("page_hinkley", since, hinkley.rise, chart.hinkley)
+    if change is not None and adwin.rose(state.window, window):
+        times = float(adwin.peaks(np.array([[*state.window.window, z]]))[0])
+        return after, ("adwin", block.end - change * (block.end - block.start), times, chart.adwin)
+    return after, None
 
 
 def _upwards(before: CusumState, z: float, since: int, block: BlockStats, chart: Chart) -> tuple[CusumState, int, float, float]:

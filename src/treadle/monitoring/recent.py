@@ -12,7 +12,7 @@ Training is far away in time, and seasons lie between; the last fortnight and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -44,6 +44,16 @@ class Recent:
 
 
 NOTHING = Recent()
+
+
+def looked_back(every: int) -> int:
+    """How many blocks of `every` microseconds are looked back at: four weeks, or seven blocks where they are longer than half a week."""
+    return max(7, WEEKS * 7 * 86_400_000_000 // every)
+
+
+def broken_in(opened: Iterable[str]) -> frozenset[str]:
+    """The features that were found broken or jumped in a block whose open findings these are ('kind:name'): a fault must not become what is usual."""
+    return frozenset(name.split(":", 1)[1] for name in opened if not name.startswith(("input:", "prediction:")))
 
 
 def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch, least: int) -> float | None:

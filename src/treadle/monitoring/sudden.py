@@ -39,7 +39,7 @@ def sudden(
         # Against what the feature was before the fault: blocks that were found broken or jumped are no measure.
         value = jumped(name, reference, recent.blocks, sketches[name], LEAST_BLOCK)
         change = unit(name, recent.blocks, sketches[name], LEAST_BLOCK)
-        if change is not None and f"{name}: {change.name}" not in thresholds.usually_units:
+        if change is not None and change.strange > thresholds.unit_levels.get(name, 0.0):
             changes[name] = change
             now.add(f"unit:{name}")
         elif value is None:  # it cannot be said, so what was so is still taken to be so
