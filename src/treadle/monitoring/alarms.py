@@ -30,7 +30,7 @@ STALE = "stale"  # online values of a view are older than they may be
 # What a watch's state calls what it found open, to the kind of alarm that ends when it is not so any more.
 PASSING = {
     "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume", "outliers": "outliers", "attribution": "attribution",
-    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit", "repeated"), "data_quality"),
+    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit", "repeated", "left_range"), "data_quality"),
 }  # fmt: skip
 _WATCHED = "watch_state"  # of watch.py
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables

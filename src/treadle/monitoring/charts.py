@@ -2,7 +2,7 @@
 
 A chart is judged on paths of L = 1/rate blocks: its limits are those that a path passes, any of them, with probability 1 - exp(-rate * L), that is
 1 - 1/e on a path of full length. Alarms on unchanged data then come about as a Poisson process of the stated rate. The statistics of one series (its
-CUSUM, a single block, Page-Hinkley, ADWIN) share one tail: each has the limit that the same part of the paths passes, and that part is chosen so
+two CUSUMs, a single block, Page-Hinkley, ADWIN) share one tail: each has the limit that the same part of the paths passes, and that part is chosen so
 that the paths on which any of them speaks are as many as tolerated (the single-step maximum of Westfall and Young 1993). So statistics that say the
 same cost nothing twice.
 
@@ -26,13 +26,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, pow, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.bootstrap import draw, replay
 from treadle.monitoring.detectors import adwin, page_hinkley
-from treadle.monitoring.detectors.cusum import SLACK, peaks
+from treadle.monitoring.detectors.cusum import FAST, SLACK, peaks
 from treadle.monitoring.thresholds import LEAST_REFERENCE, Chart
 
 PATHS = 2_000
@@ -43,12 +44,13 @@ _LEAST_RATE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of the CUSUM, of a single block, of Page-Hinkley and ADWIN; with the false alarms per block they were made for, and had on fresh paths."""
+    """Of the CUSUM, a single block, the fast CUSUM, Page-Hinkley and ADWIN; with the false alarms per block they were made for, and had."""
 
     threshold: float
     rate: float
     achieved: float
     single: float = inf
+    fast: float = inf
     hinkley: float = inf
     adwin: float = inf
 
@@ -92,6 +94,7 @@ def chart_limits(
     if len(values) >= FEW and values.std() > 0:
         standard = (values - values.mean()) / values.std(ddof=1)
         limits[1] = max(limits[1], level_threshold(np.abs(standard) if two_sided else standard, each / len(limits)))
+    limits[2] = max(limits[2], NormalDist().inv_cdf(1 - each / len(limits)) - FAST)  # one block alone must be as rare as among normal ones
     silent = float((_statistics(_paths(values, length, rng)[: PATHS // 2], two_sided, trends) <= limits).all(axis=1).mean())
     h, single, *others = (float(v) for v in limits)
     return Limits(h, each, -log(max(silent, 0.5 / PATHS)) / length, single, *others)
@@ -154,14 +157,14 @@ def share_of(rate: float, watched: float) -> float:
 
 def _made(mean: float, between: float, scale: float, row_variance: float | None, limits: Limits) -> Chart:
     return Chart(
-        mean, between, scale, row_variance, limits.threshold, limits.rate, limits.achieved, limits.single, limits.hinkley, limits.adwin
+        mean, between, scale, row_variance, limits.threshold, limits.rate, limits.achieved, limits.single, limits.fast, limits.hinkley, limits.adwin
     )
 
 
 def _statistics(paths: np.ndarray, two_sided: bool, trends: bool) -> np.ndarray:
-    """The highest value of each statistic on each path, (paths, 2 or 4)."""
+    """The highest value of each statistic on each path, (paths, 3 or 5)."""
     single = np.abs(paths).max(axis=1) if two_sided else paths.max(axis=1)
-    columns = [peaks(paths, two_sided=two_sided), single]
+    columns = [peaks(paths, two_sided=two_sided), single, peaks(paths, FAST, two_sided=two_sided)]
     return np.column_stack([*columns, page_hinkley.peaks(paths), adwin.peaks(paths)] if trends else columns)
 
 

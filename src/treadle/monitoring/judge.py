@@ -39,7 +39,7 @@ from treadle.monitoring.sudden import sudden, volume_of
 from treadle.monitoring.suspect import suspect
 from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_WINDOW, LIMITS, MOVED, Thresholds
 
-_KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit", "repeated"], "data_quality"), "jump": "input"}
+_KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit", "repeated", "left_range"], "data_quality"), "jump": "input"}
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
 
@@ -65,7 +65,7 @@ def judge_block(
     broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
     names = {name.split(":", 1)[1] for name in broken}
     leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
-    names |= {name.removeprefix("unit:") for name in leapt if name.startswith("unit:")}
+    names |= {name.split(":", 1)[1] for name in leapt if name.startswith(("unit:", "left_range:"))}
     mending = {name: left - 1 for name, left in state.mending.items() if left > 1} | dict.fromkeys(names, thresholds.week)
     state = replace(state, mending=mending, blocks=state.blocks + 1)
     moved, drift = _drift(state, names, block, sketches, window or {}, reference, thresholds)

@@ -6,6 +6,7 @@ Training is far away in time, and seasons lie between; the last fortnight and th
 |---|---|
 | jump of a number's mean | the blocks of the last fortnight |
 | a formula between units | the blocks of the last fortnight |
+| the range of a number's values | the blocks of the last four weeks |
 | rows of a block | those of the same weekday in the last four weeks |
 | season | PSI against the same weekday of the last four weeks, as evidence for what kind of change it is |
 """
@@ -67,6 +68,19 @@ def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch
         return None
     middle = sorted(d.mean for d in days if d.present)[sum(d.present > 0 for d in days) // 2]
     return value if usual.sd > 0 and abs(now.mean - middle) > EFFECT * usual.sd else 0.0
+
+
+def left(name: str, before: Sequence[Columns], now: Sketch, least: int) -> float | None:
+    """The share of a number's values outside the range of the blocks before; None with too few of them.
+
+    A feed that is scaled or in another unit leaves the range of the last weeks whole, though a year of training may hold such values.
+    """
+    days = [s for block in before[-BLOCKS:] if isinstance(s := block.get(name), NumberSketch) and s.count >= least and s.present]
+    if not isinstance(now, NumberSketch) or now.present < least or len(days) < jump.BEFORE:
+        return None
+    low, high = min(s.minimum for s in days), max(s.maximum for s in days)
+    below = float(now.below([low], inclusive=False)[0]) if now.minimum < low else 0.0
+    return below + (1.0 - float(now.below([high])[0]) if now.maximum > high else 0.0)
 
 
 def unit(name: str, before: Sequence[Columns], now: Sketch, least: int) -> Change | None:

@@ -25,7 +25,7 @@ class Chart:
     """How one statistic is standardised and when its CUSUM alarms. `row_variance` is None where each block brings its own.
 
     `rate` and `achieved` are false alarms per block: tolerated, and had by simulation. A single block whose z is above `single` alarms too, and so do
-    a rise of Page-Hinkley above `hinkley` and a change that is `adwin` times the bound of ADWIN.
+    a CUSUM of larger slack above `fast`, a rise of Page-Hinkley above `hinkley` and a change that is `adwin` times the bound of ADWIN.
     """
 
     mean: float
@@ -36,6 +36,7 @@ class Chart:
     rate: float
     achieved: float
     single: float = inf
+    fast: float = inf
     hinkley: float = inf
     adwin: float = inf
 
@@ -57,6 +58,7 @@ class Thresholds:
         jump_levels: name to how far the mean of a block may lie from those of the fortnight before it. A name without one is not judged so.
         unit_levels: name to how strange a block must be, in spreads of the fortnight before it, for a change of unit to be told. Only names that
             drift-free blocks once made look so have one.
+        left_levels: name to the share of values outside the range of the last four weeks above which it is a finding.
         usual: what drift-free blocks showed beside outcomes and columns.
         achieved: false alarms per block by kind, as far as they were simulated.
     """
@@ -70,6 +72,7 @@ class Thresholds:
     usually_constant: tuple[str, ...] | None = None
     jump_levels: Mapping[str, float] = field(default_factory=dict)
     unit_levels: Mapping[str, float] = field(default_factory=dict)
+    left_levels: Mapping[str, float] = field(default_factory=dict)
     ranking: Chart | None = None
     usual: Usual = field(default_factory=Usual)
     achieved: Mapping[str, float] = field(default_factory=dict)
