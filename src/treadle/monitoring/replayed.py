@@ -2,8 +2,8 @@
 
 Whether a block jumps, leaves the range of the last weeks or looks like another unit depends on the blocks before it, and the record holds each block
 after one history only. So the record is lived through many times, each week by itself or a neighbouring one (`bootstrap.replay`). What is looked at
-in one way, of all features, has limits together (`together`): each feature's is passed in the same part of the replays, and any of them in no more than
-tolerated (Westfall and Young 1993). So a feature that never stirs costs those that do nothing.
+in one way, of all features, has limits together (`together`): each feature's is passed in the same part of the replays, and any of them in no more
+than tolerated (Westfall and Young 1993). So a feature that never stirs costs those that do nothing.
 
 Everything is computed from a few numbers of each block (mean, spread, extremes); only values out of range are looked up in the sketches.
 
