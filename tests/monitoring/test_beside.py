@@ -117,7 +117,7 @@ def test_rows_are_gathered_in_batches_as_at_once() -> None:
 
 
 def test_the_tolerated_rate_is_shared_among_what_is_judged() -> None:
-    assert sum(shares_among(tuple(("quality", "calibration", "input", "prediction", "fairness"))).values()) == pytest.approx(1)
+    assert sum(shares_among(("quality", "calibration", "input", "prediction", "fairness")).values()) == pytest.approx(1)
     assert shares_among(("quality",), beside=False)["ranking"] > shares_among(("quality", "input"), beside=False)["ranking"]
     assert "ranking" not in shares_among(("quality",), ranked=False)
 

@@ -188,16 +188,26 @@ def test_a_group_that_is_treated_worse_is_found_and_a_bad_day_for_all_is_not() -
 
 
 def test_service_levels_count_slow_and_failed_requests() -> None:
-    quick = service.Service(1_000, 0, sketch_column(np.full(1_000, 3.0), "number"))  # type: ignore[arg-type]
-    level = service.score([quick], 50)
-    assert level is not None
-    assert level.burn == 0
-    slow = service.Service(1_000, 10, sketch_column([3.0] * 792 + [200.0] * 198, "number"))  # type: ignore[arg-type]
-    level = service.score([slow], 50)
-    assert level is not None
-    assert level.bad == pytest.approx(0.208, abs=0.005)
-    assert level.burn > service.FAST
-    assert service.score([service.Service(3, 3, NumberSketch())], 50) is None
+    quick = service.Service(1_000, 0, 0, {0.005: 1_000, 0.25: 1_000})
+    allowed = {"errors": 0.01, "p99": 0.01, "shed": 0.01}
+    assert service.score([quick] * 24, allowed, 0.05) == {}
+    slow = service.Service(1_000, 10, 0, {0.005: 792, 0.25: 1_000})
+    found = service.score([slow], allowed, 0.005)
+    assert set(found) == {"p99"}
+    assert found["p99"].share == pytest.approx(0.208)
+    assert found["p99"].burn > service.FAST
+    assert service.score([quick] * 23 + [service.Service(1_000, 200)], allowed)["errors"].hours == 1
+    mild = [service.Service(1_000, 40)] * 24
+    assert service.score(mild, allowed)["errors"].hours == 24
+    assert service.score([service.Service(3, 3)], allowed) == {}
+
+
+def test_a_replayed_order_keeps_every_block_within_a_week_of_its_place() -> None:
+    order = np.array([d for d in range(90) if d not in (10, 11, 40)])
+    drawn = bootstrap.replay(order, 50, np.random.default_rng(0))
+    assert drawn.shape == (50, 87)
+    assert np.abs(order[drawn] - order[None, :]).max() <= 9  # a week, or the nearest where that day is missing
+    assert (drawn != np.arange(87)).any()
 
 
 @given(st.lists(st.lists(st.integers(0, 400), max_size=300), min_size=1, max_size=6), st.randoms(use_true_random=False))

@@ -55,10 +55,13 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     The same finding told twice (after a crash) is the same alarm.
     """
     id = f"alarm-{digest([model, version, finding.kind, finding.window_end])[:12]}"
-    if ledger.get(KIND, id) is not None:
-        return None
     end = iso(day(finding.window_end))
     told = {**plain(finding), "at": iso(clock.now())}
+    same = ledger.get(KIND, id)
+    if same is not None:
+        if same["status"] == "open" and finding.metric not in {same["metric"], *(a.get("metric") for a in same["again"])}:
+            ledger.put(KIND, id, {**same.body, "again": [*same["again"], told][-_REMEMBERED:]}, expect=same.version)  # another measure of the block
+        return None
     earlier = ledger.find(KIND, {"model": model, "version": version, "kind": finding.kind})
     for record in earlier:
         back = bool(record.get("gone")) and record["status"] == "resolved" and day(finding.window_end) - parse_time(record["gone"]) <= COOLDOWN

@@ -39,6 +39,7 @@ from treadle.monitoring.thresholds import LEAST_REFERENCE, Chart
 PATHS = 2_000
 LONGEST = 120  # blocks simulated; a lower rate is met on a shorter path, by its share
 FEW = 10
+MARGIN = 1.05  # above what replays reach, which show nothing that was not recorded
 _LEAST_RATE = 1e-6
 
 
@@ -88,9 +89,8 @@ def chart_limits(
     rng = np.random.default_rng(seed)
     limits = _joint(_paths(values, length, rng), exp(-each * length), two_sided, trends)
     if order is not None and len(values) >= 3 * FEW and values.std() > 0:
-        standard = (values - values.mean()) / values.std(ddof=1)
-        replayed = standard[replay(order, PATHS // 4, rng)]
-        limits = np.maximum(limits, _joint(replayed, exp(-each * replayed.shape[1]), two_sided, trends))
+        replayed = (values / max(1.0, float(values.std(ddof=1))))[replay(order, PATHS // 4, rng)]  # as `Chart.z` gives them
+        limits = np.maximum(limits, MARGIN * _joint(replayed, exp(-each * replayed.shape[1]), two_sided, trends))
     if len(values) >= FEW and values.std() > 0:
         standard = (values - values.mean()) / values.std(ddof=1)
         limits[1] = max(limits[1], level_threshold(np.abs(standard) if two_sided else standard, each / len(limits)))
