@@ -7,6 +7,8 @@ A model of late arrivals is fitted on January to April and judged from June to D
 those days. Each fault begins on one of several days and stays. Delay is in blocks: 1 is the first day of data with the fault. A fault counts as found
 by an alarm whose kind and features are those of the fault.
 
+Faults of data are also looked for in the newest requests, before their block is over (`monitoring.fresh`).
+
 Without a fault two rates are told: on the months as they were, where the year itself moves on (the alarms are listed), and on drift-free quarters:
 the days that normal was measured on, each week replaced by itself or a neighbouring one (local block bootstrap, Paparoditis and Politis 2002).
 """
@@ -39,7 +41,8 @@ from treadle.monitoring.calibrate import calibrate_watch  # noqa: E402
 from treadle.monitoring.detectors.outliers import SHARE, Outliers  # noqa: E402
 from treadle.monitoring.explain import sums_of  # noqa: E402
 from treadle.monitoring.findings import Finding  # noqa: E402
-from treadle.monitoring.judge import WatchState, judge_block  # noqa: E402
+from treadle.monitoring.fresh import NEWEST  # noqa: E402
+from treadle.monitoring.judge import WatchState, data_quality, judge_block  # noqa: E402
 from treadle.monitoring.recent import Recent, broken_in  # noqa: E402
 from treadle.monitoring.sketches import Sketch, rolling, sketch_column  # noqa: E402
 from treadle.monitoring.thresholds import Thresholds  # noqa: E402
@@ -205,6 +208,36 @@ def faulty(rows: pl.DataFrame, fault: Fault, model: Model, rng: np.random.Genera
     return block(changed, outputs, fault.labels(y, rng) if fault.labels is not None else y, beside)
 
 
+def newest_requests(
+    days: list[pl.DataFrame], clean: list[Block], reference: dict[str, Sketch], thresholds: Thresholds
+) -> dict[str, Any]:
+    """After how many broken requests the look at the newest ones (`monitoring.fresh`) tells of a fault of data; and what it tells without one."""
+
+    def told(rows: pl.DataFrame, recent: Recent) -> list[Finding]:
+        sketched = columns(rows)
+        return data_quality((), BlockStats(0, 1, rows.height, 0, ()), sketched, sketched, reference, thresholds, recent)[1]
+
+    silent, wrong, looks = 0, 0, (100, 200, 300, 400, 500)
+    delays: dict[str, list[int | None]] = {f.name: [] for f in FAULTS if f.change is not None}
+    for d in range(28, len(days), 2):
+        recent = Recent([b.sketches for b in clean[d - 28 : d]], [b.stats.rows for b in clean[d - 28 : d]])
+        for cut in (250, 500, 750):
+            if cut <= days[d].height:
+                found = told(pl.concat([days[d - 1].tail(NEWEST), days[d][:cut]]).tail(NEWEST), recent)
+                silent, wrong = silent + (not found), wrong + bool(found)
+        if d % 16 == 12:
+            for fault in FAULTS:
+                if fault.change is None:
+                    continue
+                broken = [days[d][:cut].with_columns(fault.change) for cut in looks]
+                newest = [pl.concat([days[d - 1].select(b.columns).tail(NEWEST), b], how="vertical_relaxed").tail(NEWEST) for b in broken]
+                delays[fault.name].append(next((n for n, rows in zip(looks, newest) if any(fault.found(f) for f in told(rows, recent))), None))
+    print(f"\nthe newest {NEWEST} requests, after each hundred broken ones; of {silent + wrong} looks without a fault {wrong} told of something:")
+    for name, counts in delays.items():
+        print(f"  {name:55} {' '.join('-' if n is None else str(n) for n in counts)}")
+    return {"delays": delays, "false": wrong, "looks": silent + wrong}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=8, help="days on which each fault begins, over June to November")
@@ -266,6 +299,7 @@ def main() -> None:
         shown = " ".join("-" if d is None else str(d) for d in delays)
         print(f"{fault.name:55} {within:>4} of {len(delays)} {first:>4} of {len(delays)} {shown:>24}  "
               f"{', '.join(f'{k} {n}' for k, n in suspected.most_common())}", flush=True)  # fmt: skip
+    results["newest"] = newest_requests(days, clean, reference, thresholds)
     kinds: Counter[str] = Counter()
     alarms = watched = told_of = 0
     metrics: Counter[str] = Counter()

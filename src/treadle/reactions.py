@@ -28,6 +28,7 @@ from treadle.core.records import Record
 from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.monitoring import alarms
+from treadle.monitoring.fresh import look_at_newest
 from treadle.monitoring.leaning import weigher
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, judge_due
@@ -74,7 +75,9 @@ def look(ws: Workspace, model: Model, tell: Tell) -> list[Record]:
     if watched is None:
         return []
     raised = []
-    for _, finding in judge_due(watched, declared, ws.predictions, ws.ledger, ws.clock.now()):
+    found = judge_due(watched, declared, ws.predictions, ws.ledger, ws.clock.now())
+    found += look_at_newest(watched, declared, ws.predictions, ws.ledger, ws.clock.now())
+    for _, finding in found:
         alarm = alarms.raise_alarm(model.name, watched.version, finding, ws.ledger, ws.clock)
         if alarm is not None:
             tell(f"alarm {alarm.id}: {finding.kind}: {finding.sentence}")

@@ -221,8 +221,10 @@ def gone(ledger: Ledger, clock: Clock) -> list[Record]:
     for state in ledger.find(_WATCHED):
         shown = {PASSING.get(name.split(":", 1)[0], "") for name in state["state"]["open"]}
         for alarm in open_alarms(state.id, ledger):
-            if alarm["version"] == state["version"] and alarm["kind"] in PASSING.values() and alarm["kind"] not in shown and not alarm["reaction"]:
-                until = day(int(state["next"]))
+            until = day(int(state["next"]))
+            judged = parse_time(alarm["window"][1]) <= until  # what the newest requests showed waits for its block
+            passing = alarm["kind"] in PASSING.values() and alarm["kind"] not in shown
+            if alarm["version"] == state["version"] and judged and passing and not alarm["reaction"]:
                 with suppress(Conflict):
                     marked = ledger.put(KIND, alarm.id, {**alarm.body, "gone": iso(until)}, expect=alarm.version)
                     closed.append(resolve(marked, f"the block to {until:%Y-%m-%d %H:%M} shows it no more", ledger, clock))

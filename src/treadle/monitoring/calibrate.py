@@ -31,7 +31,7 @@ _LEAST_LEFT = 0.5  # of the values
 _LOOKS = 6  # at a feature: its block, its week, a jump, a unit, the range of training, that of the last weeks
 _BESIDE = ("fairness", "outliers", "attribution")
 # The order of rows shows faults soonest, and seasons least: it has the largest part.
-PARTS = {"loss": 0.1, "ranking": 0.3, "calibration": 0.1, "columns": 0.3, "answers": 0.05, "beside": 0.15}
+PARTS = {"loss": 0.1, "ranking": 0.4, "calibration": 0.1, "columns": 0.25, "answers": 0.05, "beside": 0.1}
 Columns = Mapping[str, Sketch]
 
 

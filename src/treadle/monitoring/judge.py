@@ -62,7 +62,7 @@ def judge_block(
     """
     every = block.end - block.start
     state, told = judge_outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
-    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
+    broken, data = data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
     names = {name.split(":", 1)[1] for name in broken}
     leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
     names |= {name.split(":", 1)[1] for name in leapt if name.startswith(("unit:", "left_range:"))}
@@ -82,15 +82,25 @@ def judge_block(
         if finding.kind in kinds:
             worst = finding.features[0][0] if finding.features else ""
             like = seasonal(worst, sketches[worst], recent, block.start, every) if worst in sketches else None
-            about = suspect(finding.kind, finding.metric, together & set(kinds), like, [name for name, _ in finding.features])
-            explained.append(replace(finding, suspected=about.kind, evidence=about.evidence))
+            explained.append(reasoned(finding, together, kinds, like))
     return state, explained
 
 
-def _data_quality(
+def reasoned(finding: Finding, together: Collection[str], kinds: Collection[str], like: float | None) -> Finding:
+    """A finding with the kind of change that is suspected, and why.
+
+    Args:
+        together: kinds that are open at the time. like: PSI of its worst feature against the same weekday of the last weeks, where it was measured.
+    """
+    about = suspect(finding.kind, finding.metric, set(together) & set(kinds), like, [name for name, _ in finding.features])
+    return replace(finding, suspected=about.kind, evidence=about.evidence)
+
+
+def data_quality(
     opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch],
     reference: Mapping[str, Sketch], thresholds: Thresholds, recent: Recent,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
+    """'metric:name' of all that is broken now, and what is newly found. `opened`: what was so after the last block; `wide`: the last week."""
     ongoing = set(opened)
     now: dict[str, list[Row]] = {}
     for name in _shared(reference, wide):

@@ -187,6 +187,12 @@ def _before(ledger: Ledger, model: str, start: int, every: int) -> list[Record]:
     return sorted(blocks, key=lambda b: int(b["start"]))
 
 
+def recent_of(ledger: Ledger, model: str, start: int, every: int) -> Recent:
+    """The blocks of the last four weeks before `start`, without the features that were found broken in them."""
+    records = _before(ledger, model, start, every)
+    return _clean(records, {r.id: sk.load(r["sketches"]) for r in records}, every)
+
+
 def _clean(records: Sequence[Record], loaded: Mapping[str, Mapping[str, Sketch]], every: int) -> Recent:
     """The blocks before, without the features that were found broken in them: a fault must not become what is usual."""
     blocks = []
