@@ -25,7 +25,7 @@ _FACE = {
     "fair": "gates", "fast": "gates",
     "invariant": "gates", "licensed": "gates", "no_leakage": "gates", "no_weak_slice": "gates", "robust": "gates", "signature": "gates",
     "small": "gates",
-    "on_evidence": "operations", "envelope": "operations", "rollback_when": "rollout", "ab_test": "rollout",
+    "on_evidence": "operations", "envelope": "operations", "levels": "levels", "rollback_when": "rollout", "ab_test": "rollout",
     "Transient": "errors", "Terminal": "errors",
     "step": "pipeline", "when": "pipeline", "unless": "pipeline", "first_of": "pipeline", "approval": "pipeline",
     "cron": "schedule", "on_new_data": "schedule", "on_alarm": "schedule", "on_commit": "schedule", "on_call": "schedule", "budget": "schedule",
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         signature,
         small,
     )
+    from treadle.core.declare.levels import levels
     from treadle.core.declare.model import anomaly, at_random, bands, by_group, by_time, candidate, forecast, ranking
     from treadle.core.declare.operations import envelope, on_evidence
     from treadle.core.declare.pipeline import approval, first_of, step, unless, when

@@ -77,9 +77,9 @@ def pack(
                 problems.append(f"{format_name}: answers differ by up to {difference:.2g} ({flips} labels) on {len(sample)} real rows")
                 continue
             manifest["parity"] = {"rows": len(sample), "largest_difference": difference, "labels_changed": flips}
+            explanation = _write_explanation(folder, loaded, trained, rows[parts.search].select(numbers + categories), feature_lists(sample, order))
             if watched:
                 _write_reference(folder, loaded, model, rows[parts.search], test, trained, ws)
-            explanation = _write_explanation(folder, loaded, trained, rows[parts.search].select(numbers + categories), feature_lists(sample, order))
             stored = packages.store(folder, manifest, ws.blobs)
             return {
                 **stored, "format": format_name, "parity": manifest["parity"], "refused_formats": problems, "explanation": explanation,
@@ -152,6 +152,7 @@ def _write_reference(
     folder: Path, loaded: Loaded, model: Model, training: pl.DataFrame, test: pl.DataFrame, trained: dict[str, Any], ws: Workspace
 ) -> None:
     """What is normal: the training rows, and the answers on the test rows and on each fold's validation rows, none of which were fitted on."""
+    from treadle.monitoring.leaning import weigher
     from treadle.monitoring.reference import FILE, write_reference
 
     watch = ws.watch_of(model)
@@ -161,7 +162,7 @@ def _write_reference(
     outputs = np.concatenate([*(said for _, said in trained["validation"]), answers(loaded, test, order)])
     write_reference(
         folder / FILE, loaded.features, training.select(order), unseen.select(order), unseen[feature_rows.MOMENT].cast(pl.Int64).to_numpy(), outputs,
-        target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed,
+        target.codes(unseen[feature_rows.TARGET]), plain(list(target.labels)), target.task, watch, model.seed, weigher(folder, loaded.encoder, order),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """When this happens, do that: the one page that closes the loop.
 
     served features that the recorded data do not give  ->  an alarm, until a later sample agrees
+    a level of the service or an age beyond its limit ->  an alarm, until it is kept again
     open alarms of kinds the project retrains on      ->  one retraining for all of them, with the oldest as its cause
     new rows, or no retraining for too long           ->  one retraining, with the data or the calendar as its cause
     a retrained version that passed its gates         ->  challenger, in shadow, if its change is within what was agreed; else a question
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from treadle import feature_checks, learning, retraining, settled
+from treadle import feature_checks, learning, retraining, service_levels, settled
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
@@ -27,6 +28,8 @@ from treadle.core.records import Record
 from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.monitoring import alarms
+from treadle.monitoring.fresh import look_at_newest
+from treadle.monitoring.leaning import weigher
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, judge_due
 from treadle.registry import packages, promote, versions
@@ -48,6 +51,7 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
 
     alarms.about_data(ws.ledger, ws.clock)
     look(ws, model, say)
+    service_levels.look(ws, model, say)
     feature_checks.look(ws, model, say)
     rollout(ws, model, say)
     react(ws, model, say)
@@ -71,7 +75,9 @@ def look(ws: Workspace, model: Model, tell: Tell) -> list[Record]:
     if watched is None:
         return []
     raised = []
-    for _, finding in judge_due(watched, declared, ws.predictions, ws.ledger, ws.clock.now()):
+    found = judge_due(watched, declared, ws.predictions, ws.ledger, ws.clock.now())
+    found += look_at_newest(watched, declared, ws.predictions, ws.ledger, ws.clock.now())
+    for _, finding in found:
         alarm = alarms.raise_alarm(model.name, watched.version, finding, ws.ledger, ws.clock)
         if alarm is not None:
             tell(f"alarm {alarm.id}: {finding.kind}: {finding.sentence}")
@@ -150,4 +156,6 @@ def _watched(ws: Workspace, model: Model, number: int) -> Watched | None:
     normal = read_reference(folder)
     if normal is None:
         return None
-    return Watched(model.name, number, version["task"], version["labels"], fields_of(manifest["signature"])[1], normal)
+    features = fields_of(manifest["signature"])[1]
+    weigh = weigher(folder, manifest["model"].get("encoder", ()), [f.name for f in features]) if normal.thresholds.usual.weights else None
+    return Watched(model.name, number, version["task"], version["labels"], features, normal, weigh)

@@ -43,12 +43,13 @@ def settle(ws: Workspace, model: Model, *, again: bool = False) -> list[Record]:
     )
 
 
-def told(ws: Workspace, model: Model) -> dict[str, Any]:
-    """Everything that is known of a model's truth, as JSON values: mature windows, estimates of those that wait, what does not count."""
+def told(ws: Workspace, model: Model, *, waiting: bool = True) -> dict[str, Any]:
+    """Everything that is known of a model's truth, as JSON values: mature windows, what does not count, and with `waiting` the estimates of those
+    that wait, for which the newest predictions are read."""
     windows = [{"id": r.id, **r.body} for r in truth.figures(model.name, ws.ledger)]
     declared, deployed = truth_of(ws, model), promote.deployment(model.name, ws.ledger)
-    waiting = []
-    if deployed is not None:
+    estimates = []
+    if deployed is not None and waiting:
         length = int(declared.window.total_seconds() * 1e6)
         now = round(ws.clock.now().timestamp() * 1e6)
         start = (now - _label_window(ws, model)) // length * length
@@ -56,14 +57,14 @@ def told(ws: Workspace, model: Model) -> dict[str, Any]:
             for number in filter(None, (deployed["champion"], deployed["challenger"])):
                 found = truth.estimated(model.name, int(number), start, start + length, answering(ws, model), ws.predictions, ws.ledger)
                 if found is not None:
-                    waiting.append({
+                    estimates.append({
                         "version": int(number), "from": iso(day(start)), "to": iso(day(start + length)), "rows": found.rows,
                         "estimate": dict(found.metrics), "error": dict(found.error), "windows": found.windows,
                     })  # fmt: skip
             start += length
     predictions, outcomes = ws.predictions.count(model.name)
     return {
-        "model": model.name, "window_days": declared.window / timedelta(days=1), "windows": windows, "waiting": waiting, "assumes": ASSUMES,
+        "model": model.name, "window_days": declared.window / timedelta(days=1), "windows": windows, "waiting": estimates, "assumes": ASSUMES,
         "predictions": predictions, "with_outcome": outcomes, "unknown_ids": ws.predictions.strays(),
     }  # fmt: skip
 

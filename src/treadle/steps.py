@@ -110,7 +110,9 @@ def datasets_of(model: Model) -> list[Dataset]:
 
 def watch_params(ws: Workspace, model: Model) -> dict[str, Any] | None:
     watch = ws.watch_of(model)
-    return None if watch is None else {"every": watch.every, "false_alarms": watch.false_alarms}
+    if watch is None:
+        return None
+    return {"every": watch.every, "false_alarms": watch.false_alarms, "kinds": list(watch.kinds), "groups": watch.groups and list(watch.groups)}
 
 
 def take_version(

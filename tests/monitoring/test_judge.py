@@ -12,9 +12,10 @@ import pytest
 
 from treadle.core.declare.operations import Rate
 from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches
+from treadle.monitoring.calibrate import calibrate_watch
 from treadle.monitoring.judge import Finding, WatchState, judge_block
 from treadle.monitoring.sketches import Sketch, rolling, sketch_column
-from treadle.monitoring.thresholds import Thresholds, calibrate_watch
+from treadle.monitoring.thresholds import Thresholds
 
 DAY = 86_400_000_000
 KINDS = {"temp": "number", "rain": "number", "hour": "integer", "weekday": "integer", "carrier": "category"}

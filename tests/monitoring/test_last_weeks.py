@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.assemble import Workspace
-from treadle.monitoring import bootstrap, ranking, thresholds
+from treadle.monitoring import bootstrap, charts, ranking
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.detectors import adwin, attribution, duplicates, fairness, jump, outliers, page_hinkley, service, units, volume
 from treadle.monitoring.detectors.cusum import peaks
@@ -37,13 +37,13 @@ def autoregression(rng: np.random.Generator, n: int, r: float) -> np.ndarray:
 @pytest.mark.parametrize(("r", "one_by_one"), [(0.0, False), (0.5, False), (0.7, False), (0.7, True)])
 def test_alarms_on_days_that_resemble_each_other_come_at_about_the_stated_rate(monkeypatch: pytest.MonkeyPatch, r: float, one_by_one: bool) -> None:
     """At 0.7 they come at 1.7 times the rate, and at 6.4 times when days are drawn one by one."""
-    monkeypatch.setattr("treadle.monitoring.thresholds.PATHS", 400)
+    monkeypatch.setattr("treadle.monitoring.charts.PATHS", 400)
     if one_by_one:
         monkeypatch.setattr("treadle.monitoring.bootstrap.run_length", lambda values: 1)
     rng, silent, series, days = np.random.default_rng(11), 0, 150, 91
     for i in range(series):
         values, future = autoregression(rng, 90, r), autoregression(rng, days, r)
-        h = thresholds.cusum_threshold(values, 1 / 91, seed=i).threshold
+        h = charts.cusum_threshold(values, 1 / 91, seed=i).threshold
         silent += int(peaks(((future - values.mean()) / values.std(ddof=1))[None])[0] <= h)
     rate = -np.log(max(silent, 0.5) / series)
     assert (rate > 3.5) if one_by_one else (0.6 < rate < 2.5)
@@ -188,16 +188,26 @@ def test_a_group_that_is_treated_worse_is_found_and_a_bad_day_for_all_is_not() -
 
 
 def test_service_levels_count_slow_and_failed_requests() -> None:
-    quick = service.Service(1_000, 0, sketch_column(np.full(1_000, 3.0), "number"))  # type: ignore[arg-type]
-    level = service.score([quick], 50)
-    assert level is not None
-    assert level.burn == 0
-    slow = service.Service(1_000, 10, sketch_column([3.0] * 792 + [200.0] * 198, "number"))  # type: ignore[arg-type]
-    level = service.score([slow], 50)
-    assert level is not None
-    assert level.bad == pytest.approx(0.208, abs=0.005)
-    assert level.burn > service.FAST
-    assert service.score([service.Service(3, 3, NumberSketch())], 50) is None
+    quick = service.Service(1_000, 0, 0, {0.005: 1_000, 0.25: 1_000})
+    allowed = {"errors": 0.01, "p99": 0.01, "shed": 0.01}
+    assert service.score([quick] * 24, allowed, 0.05) == {}
+    slow = service.Service(1_000, 10, 0, {0.005: 792, 0.25: 1_000})
+    found = service.score([slow], allowed, 0.005)
+    assert set(found) == {"p99"}
+    assert found["p99"].share == pytest.approx(0.208)
+    assert found["p99"].burn > service.FAST
+    assert service.score([quick] * 23 + [service.Service(1_000, 200)], allowed)["errors"].hours == 1
+    mild = [service.Service(1_000, 40)] * 24
+    assert service.score(mild, allowed)["errors"].hours == 24
+    assert service.score([service.Service(3, 3)], allowed) == {}
+
+
+def test_a_replayed_order_keeps_every_block_within_a_week_of_its_place() -> None:
+    order = np.array([d for d in range(90) if d not in (10, 11, 40)])
+    drawn = bootstrap.replay(order, 50, np.random.default_rng(0))
+    assert drawn.shape == (50, 87)
+    assert np.abs(order[drawn] - order[None, :]).max() <= 9  # a week, or the nearest where that day is missing
+    assert (drawn != np.arange(87)).any()
 
 
 @given(st.lists(st.lists(st.integers(0, 400), max_size=300), min_size=1, max_size=6), st.randoms(use_true_random=False))

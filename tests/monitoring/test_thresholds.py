@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from treadle.monitoring.charts import cusum_threshold, level_threshold
 from treadle.monitoring.detectors.cusum import CusumState, step
-from treadle.monitoring.thresholds import cusum_threshold, level_threshold
 
 QUARTER = 1 / 91
 
@@ -44,7 +44,7 @@ def first_alarms(draw: str, reference: int, watched: int, *, days: int = 91, ser
     ("draw", "reference", "watched"), [("normal", 30, 1), ("normal", 6, 1), ("skewed", 60, 1), ("heavy", 60, 1), ("normal", 60, 4)]
 )
 def test_false_alarms_come_at_about_the_tolerated_rate(monkeypatch: pytest.MonkeyPatch, draw: str, reference: int, watched: int) -> None:
-    monkeypatch.setattr("treadle.monitoring.thresholds.PATHS", 400)
+    monkeypatch.setattr("treadle.monitoring.charts.PATHS", 400)
     tolerated = QUARTER / watched
     assert tolerated / 2 <= first_alarms(draw, reference, watched) <= tolerated * 2
 

@@ -68,7 +68,7 @@ class _Loop:
         self.label_window = round(watch.label_window.total_seconds() * 1e6)
         self.versions = [first]
         self.champion, self.challenger, self.stage, self.since = 0, -1, "none", 0
-        self.watching = Watching()
+        self.watching = Watching(watch)
         self.judged_to = history.blocks()[0]
         self.newest = first.as_of
         self.before: list[reaction.Before] = []
@@ -138,7 +138,7 @@ class _Loop:
         training["status"] = "took over" if decision.action == "promote" else "thrown out"
         training["settled"] = iso(moment_of(now))
         if decision.action == "promote":
-            self.champion, self.watching = self.challenger, Watching()
+            self.champion, self.watching = self.challenger, self.watching.anew()
             self._close(list(self.open), now, f"version {self.champion + 1} took over")
         else:
             self._close(list(self.open), now, f"version {self.challenger + 1} was thrown out")

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from treadle.core.errors import UsageError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
 
 
 class Clock(Protocol):
@@ -45,7 +45,7 @@ class ReplayClock:
 
 
 def span(text: str | timedelta) -> timedelta:
-    """A length of time from '15m', '3h', '7d', '2w' (s, m, h, d, w; parts may be joined: '1d12h').
+    """A length of time from '15m', '3h', '7d', '2w' (ms, s, m, h, d, w; parts may be joined: '1d12h').
 
     >>> span("1d12h")
     datetime.timedelta(days=1, seconds=43200)

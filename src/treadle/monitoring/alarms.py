@@ -29,8 +29,8 @@ PROMISES = {"at_most": "contract", "fresh": "freshness", "volume": "volume", "li
 STALE = "stale"  # online values of a view are older than they may be
 # What a watch's state calls what it found open, to the kind of alarm that ends when it is not so any more.
 PASSING = {
-    "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume",
-    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit"), "data_quality"),
+    "input": "input", "jump": "input", "prediction": "prediction", "volume": "volume", "outliers": "outliers", "attribution": "attribution",
+    **dict.fromkeys(("missing_jump", "new_share", "out_of_range", "constant", "unit", "repeated", "left_range"), "data_quality"),
 }  # fmt: skip
 _WATCHED = "watch_state"  # of watch.py
 _CONTRACTS = "contract_state"  # of data/promises.py; named here, so that looking at alarms loads no tables
@@ -56,10 +56,13 @@ def raise_alarm(model: str, version: int, finding: Finding, ledger: Ledger, cloc
     The same finding told twice (after a crash) is the same alarm.
     """
     id = f"alarm-{digest([model, version, finding.kind, finding.window_end])[:12]}"
-    if ledger.get(KIND, id) is not None:
-        return None
     end = iso(day(finding.window_end))
     told = {**plain(finding), "at": iso(clock.now())}
+    same = ledger.get(KIND, id)
+    if same is not None:
+        if same["status"] == "open" and finding.metric not in {same["metric"], *(a.get("metric") for a in same["again"])}:
+            ledger.put(KIND, id, {**same.body, "again": [*same["again"], told][-_REMEMBERED:]}, expect=same.version)  # another measure of the block
+        return None
     earlier = ledger.find(KIND, {"model": model, "version": version, "kind": finding.kind})
     for record in earlier:
         back = bool(record.get("gone")) and record["status"] == "resolved" and day(finding.window_end) - parse_time(record["gone"]) <= COOLDOWN
@@ -219,8 +222,10 @@ def gone(ledger: Ledger, clock: Clock) -> list[Record]:
     for state in ledger.find(_WATCHED):
         shown = {PASSING.get(name.split(":", 1)[0], "") for name in state["state"]["open"]}
         for alarm in open_alarms(state.id, ledger):
-            if alarm["version"] == state["version"] and alarm["kind"] in PASSING.values() and alarm["kind"] not in shown and not alarm["reaction"]:
-                until = day(int(state["next"]))
+            until = day(int(state["next"]))
+            judged = parse_time(alarm["window"][1]) <= until  # what the newest requests showed waits for its block
+            passing = alarm["kind"] in PASSING.values() and alarm["kind"] not in shown
+            if alarm["version"] == state["version"] and judged and passing and not alarm["reaction"]:
                 with suppress(Conflict):
                     marked = ledger.put(KIND, alarm.id, {**alarm.body, "gone": iso(until)}, expect=alarm.version)
                     closed.append(resolve(marked, f"the block to {until:%Y-%m-%d %H:%M} shows it no more", ledger, clock))

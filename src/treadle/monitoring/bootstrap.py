@@ -60,3 +60,25 @@ def draw(values: np.ndarray, paths: int, length: int, rng: np.random.Generator, 
     runs = ceil(length / b)
     start = rng.integers(0, n, (paths, runs, 1))
     return np.asarray(values[(start + np.arange(b)) % n].reshape(paths, runs * b)[:, :length])
+
+
+def replay(order: np.ndarray, paths: int, rng: np.random.Generator, week: int = 7) -> np.ndarray:
+    """Positions (paths, n) of the recorded blocks in their order, each week of them replaced by itself or one of its neighbours.
+
+    What changes slowly stays where it was (local block bootstrap: Paparoditis and Politis 2002). Every path cuts the record into weeks at another
+    place.
+
+    Args:
+        order: the number of each recorded block, ascending; blocks that are missing in the week that is drawn are replaced by the nearest there is.
+    """
+    order = np.asarray(order, dtype=np.int64)
+    first, last = int(order[0]), int(order[-1])
+    begin = rng.integers(0, week, (paths, 1))
+    number = (order[None, :] - first + begin) // week
+    weeks = int(number.max()) + 1
+    wanted = order[None, :] + week * np.take_along_axis(rng.integers(-1, 2, (paths, weeks)), number, axis=1)
+    wanted = np.where(wanted < first, wanted + week, np.where(wanted > last, wanted - week, wanted))
+    after = np.clip(np.searchsorted(order, wanted), 0, len(order) - 1)
+    before = np.maximum(after - 1, 0)
+    nearer = np.abs(order[before] - wanted) < np.abs(order[after] - wanted)
+    return np.asarray(np.where(nearer, before, after))

@@ -1,4 +1,5 @@
-"""Every watched number as Prometheus reads it (text format 0.0.4): of each model the newest judged block, the sums of its charts, its open alarms.
+"""Every watched number as Prometheus reads it (text format 0.0.4): of each model the newest judged block, the sums of its charts, the quality of the
+newest window whose outcomes have come, by version, and its open alarms.
 
 They are read from what is recorded, so any process that reaches the ledger can tell them. Names end in their unit, as Prometheus asks for.
 """
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treadle.core.clock import Clock, parse_time
-from treadle.monitoring import alarms
+from treadle.core.records import Record
+from treadle.monitoring import alarms, truth
 from treadle.monitoring.watch import BLOCK, STATE
 from treadle.ports.ledger import Ledger
 
@@ -62,6 +64,8 @@ def figures(models: Iterable[str], ledger: Ledger, clock: Clock) -> str:
             for feature, value in newest.get("missing", {}).items():
                 told = "Share of rows without a value in the newest judged block."
                 text.add("treadle_feature_missing_ratio", told, value, **labels, feature=feature)
+            _beside(text, newest.get("beside") or {}, labels)
+        _truth(text, model, ledger)
         if state is not None:
             labels = {"model": model, "version": state["version"]}
             for chart, side, name in _SUMS:
@@ -69,6 +73,40 @@ def figures(models: Iterable[str], ledger: Ledger, clock: Clock) -> str:
                 text.add("treadle_watch_cusum", "Sum of a chart; an alarm comes when it passes its threshold.", value, **labels, chart=name)
     _alarms(text, ledger, clock)
     return text.text()
+
+
+def _beside(text: _Text, beside: Mapping[str, Any], labels: Mapping[str, Any]) -> None:
+    """What the newest judged block said beside its outcomes and columns."""
+    text.add("treadle_block_repeated_ratio", "Share of its rows that stood in it before.", beside.get("repeated"), **labels)
+    text.add("treadle_block_unusual_ratio", "Share of its rows that are unlike those of training.", beside.get("odd"), **labels)
+    for group, value in (beside.get("gaps") or {}).items():
+        told = "Loss of a group beyond what the model expected, less that of all others."
+        text.add("treadle_group_excess_loss", told, value, **labels, group=group)
+    for feature, value in (beside.get("weights") or {}).items():
+        text.add("treadle_feature_contribution", "Mean absolute contribution of a feature to the answers.", value, **labels, feature=feature)
+
+
+def _truth(text: _Text, model: str, ledger: Ledger) -> None:
+    """Of each version the newest mature window: its metrics with their intervals, what was estimated before, and how many outcomes came."""
+    newest: dict[int, Record] = {}
+    windows = truth.figures(model, ledger)
+    for window in windows:
+        newest[int(window["version"])] = window
+    for number, window in sorted(newest.items()):
+        labels = {"model": model, "version": number}
+        text.add("treadle_truth_rows", "Predictions of the newest mature window.", window["rows"], **labels)
+        text.add("treadle_truth_outcomes", "Those of them whose outcome counts.", window["matured"], **labels)
+        text.add("treadle_truth_restated_total", "How often it was restated.", window["restated"], **labels)
+        text.add("treadle_truth_window_end_seconds", "When it ended, in seconds since 1970.", window["end"] / 1e6, **labels)
+        for metric, value in window["metrics"].items():
+            for bound, told in (("value", "as it came"), ("low", "lower end of its 95 % interval"), ("high", "upper end of it")):
+                name = "treadle_truth_metric" if bound == "value" else f"treadle_truth_metric_{bound}"
+                text.add(name, f"Quality of the newest mature window, {told}.", value[bound], **labels, metric=metric)
+        for metric, value in (window["estimate"] or {}).items():
+            text.add("treadle_truth_estimate", "What was estimated of it without outcomes.", value, **labels, metric=metric)
+        for metric, errors in truth.errors_of(windows, number).items():
+            root = (sum(e * e for e in errors) / len(errors)) ** 0.5
+            text.add("treadle_truth_estimate_error", "Root mean square error of such estimates so far.", root, **labels, metric=metric)
 
 
 def _alarms(text: _Text, ledger: Ledger, clock: Clock) -> None:

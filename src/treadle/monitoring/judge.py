@@ -8,8 +8,9 @@
 | input | PSI of each feature, over the block and over a rolling week | it is above 0.25 AND above what blocks without drift show |
 | input | the mean of each number against the fortnight before (`sudden.py`) | it jumped by more than drift-free blocks do |
 | prediction | PSI of the model's own answers | likewise |
-| data_quality | missing share, one constant value, unseen categories, values out of range, a unit | the effect is above a stated limit |
+| data_quality | missing share, one constant value, unseen categories, values out of range, a unit | it is above a limit, and what blocks show |
 | volume | rows against the same weekday of the last four weeks | less than half of them, or more than twice |
+| outliers, fairness, attribution, rows that came twice | what is beside them (`beside.py`) | above what drift-free blocks show |
 
 An effect decides for inputs, not a p-value: with many rows everything differs. Features with a data-quality finding are not also reported as
 drifted while a week still holds such a block: they are broken, and a model must not be retrained on them. Something found is reported once, and
@@ -24,6 +25,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from treadle.core.declare.operations import JUDGED
+from treadle.monitoring.aspects import Aspects
+from treadle.monitoring.beside import judge_aspects
 from treadle.monitoring.blocks import PREDICTION, BlockStats
 from treadle.monitoring.detectors import psi, quality
 from treadle.monitoring.findings import Finding as Finding
@@ -36,7 +39,7 @@ from treadle.monitoring.sudden import sudden, volume_of
 from treadle.monitoring.suspect import suspect
 from treadle.monitoring.thresholds import LEAST_BLOCK, LEAST_WINDOW, LIMITS, MOVED, Thresholds
 
-_KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit"], "data_quality"), "jump": "input"}
+_KIND_OF = {**dict.fromkeys([*LIMITS, "constant", "unit", "repeated", "left_range"], "data_quality"), "jump": "input"}
 CLEARED = 0.8  # a finding ends below this part of its limit, so that one near the limit is not found daily
 _SINGLE = 0.05  # a constant value this rare in training is suspect even where it is unknown how constant blocks usually are
 
@@ -44,6 +47,7 @@ _SINGLE = 0.05  # a constant value this rare in training is suspect even where i
 def judge_block(
     state: WatchState, block: BlockStats, sketches: Mapping[str, Sketch], reference: Mapping[str, Sketch], thresholds: Thresholds, *,
     window: Mapping[str, Sketch] | None = None, recent: Recent = NOTHING, kinds: Collection[str] = JUDGED,
+    aspects: Aspects | None = None, fairness_gap: float | None = None,
 ) -> tuple[WatchState, list[Finding]]:  # fmt: skip
     """The state after this block, and what is newly found.
 
@@ -54,33 +58,49 @@ def judge_block(
         reference: the same names at training time; names found on one side only are passed over.
         recent: the blocks of the last four weeks; without them nothing is compared with the last weeks.
         kinds: only these are judged.
+        aspects: what the block says beside; without them nothing of that is judged. fairness_gap: as declared.
     """
     every = block.end - block.start
     state, told = judge_outcomes(state, block, thresholds) if {"quality", "calibration"} & set(kinds) else (state, [])
-    broken, data = _data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
+    broken, data = data_quality(state.open, block, sketches, sketches if window is None else window, reference, thresholds, recent)
     names = {name.split(":", 1)[1] for name in broken}
     leapt, jumps = sudden(state.open, names, block, sketches, reference, thresholds, recent)
-    names |= {name.removeprefix("unit:") for name in leapt if name.startswith("unit:")}
+    names |= {name.split(":", 1)[1] for name in leapt if name.startswith(("unit:", "left_range:"))}
     mending = {name: left - 1 for name, left in state.mending.items() if left > 1} | dict.fromkeys(names, thresholds.week)
     state = replace(state, mending=mending, blocks=state.blocks + 1)
     moved, drift = _drift(state, names, block, sketches, window or {}, reference, thresholds)
     few, rows = volume_of(state.open, block, recent)
-    state = replace(state, open=tuple(sorted(broken | leapt | moved | few)))
-    together = {*(_KIND_OF.get(o.split(":", 1)[0], o.split(":", 1)[0]) for o in state.open), *(f.kind for f in told)}
+    so: set[str] = set()
+    beside: list[Finding] = []
+    if aspects is not None:
+        so, groups, beside = judge_aspects(state.open, state.groups, block, aspects, thresholds.usual, fairness_gap)
+        state = replace(state, groups=groups)
+    state = replace(state, open=tuple(sorted(broken | leapt | moved | few | so)))
+    together = {*(_KIND_OF.get(o.split(":", 1)[0], o.split(":", 1)[0]) for o in state.open), *(f.kind for f in (*told, *beside))}
     explained = []
-    for finding in [*told, *data, *jumps, *drift, *rows]:
+    for finding in [*told, *data, *jumps, *drift, *rows, *beside]:
         if finding.kind in kinds:
             worst = finding.features[0][0] if finding.features else ""
             like = seasonal(worst, sketches[worst], recent, block.start, every) if worst in sketches else None
-            about = suspect(finding.kind, finding.metric, together & set(kinds), like, [name for name, _ in finding.features])
-            explained.append(replace(finding, suspected=about.kind, evidence=about.evidence))
+            explained.append(reasoned(finding, together, kinds, like))
     return state, explained
 
 
-def _data_quality(
+def reasoned(finding: Finding, together: Collection[str], kinds: Collection[str], like: float | None) -> Finding:
+    """A finding with the kind of change that is suspected, and why.
+
+    Args:
+        together: kinds that are open at the time. like: PSI of its worst feature against the same weekday of the last weeks, where it was measured.
+    """
+    about = suspect(finding.kind, finding.metric, set(together) & set(kinds), like, [name for name, _ in finding.features])
+    return replace(finding, suspected=about.kind, evidence=about.evidence)
+
+
+def data_quality(
     opened: Iterable[str], block: BlockStats, sketches: Mapping[str, Sketch], wide: Mapping[str, Sketch],
     reference: Mapping[str, Sketch], thresholds: Thresholds, recent: Recent,
 ) -> tuple[set[str], list[Finding]]:  # fmt: skip
+    """'metric:name' of all that is broken now, and what is newly found. `opened`: what was so after the last block; `wide`: the last week."""
     ongoing = set(opened)
     now: dict[str, list[Row]] = {}
     for name in _shared(reference, wide):

@@ -6,13 +6,14 @@ Training is far away in time, and seasons lie between; the last fortnight and th
 |---|---|
 | jump of a number's mean | the blocks of the last fortnight |
 | a formula between units | the blocks of the last fortnight |
+| the range of a number's values | the blocks of the last four weeks |
 | rows of a block | those of the same weekday in the last four weeks |
 | season | PSI against the same weekday of the last four weeks, as evidence for what kind of change it is |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -46,6 +47,16 @@ class Recent:
 NOTHING = Recent()
 
 
+def looked_back(every: int) -> int:
+    """How many blocks of `every` microseconds are looked back at: four weeks, or seven blocks where they are longer than half a week."""
+    return max(7, WEEKS * 7 * 86_400_000_000 // every)
+
+
+def broken_in(opened: Iterable[str]) -> frozenset[str]:
+    """The features that were found broken or jumped in a block whose open findings these are ('kind:name'): a fault must not become what is usual."""
+    return frozenset(name.split(":", 1)[1] for name in opened if not name.startswith(("input:", "prediction:")))
+
+
 def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch, least: int) -> float | None:
     """How far a number jumped, in spreads of the blocks before it; None where that cannot be said, or the effect is small."""
     usual = reference.get(name)
@@ -57,6 +68,19 @@ def jumped(name: str, reference: Columns, before: Sequence[Columns], now: Sketch
         return None
     middle = sorted(d.mean for d in days if d.present)[sum(d.present > 0 for d in days) // 2]
     return value if usual.sd > 0 and abs(now.mean - middle) > EFFECT * usual.sd else 0.0
+
+
+def left(name: str, before: Sequence[Columns], now: Sketch, least: int) -> float | None:
+    """The share of a number's values outside the range of the blocks before; None with too few of them.
+
+    A feed that is scaled or in another unit leaves the range of the last weeks whole, though a year of training may hold such values.
+    """
+    days = [s for block in before[-BLOCKS:] if isinstance(s := block.get(name), NumberSketch) and s.count >= least and s.present]
+    if not isinstance(now, NumberSketch) or now.present < least or len(days) < jump.BEFORE:
+        return None
+    low, high = min(s.minimum for s in days), max(s.maximum for s in days)
+    below = float(now.below([low], inclusive=False)[0]) if now.minimum < low else 0.0
+    return below + (1.0 - float(now.below([high])[0]) if now.maximum > high else 0.0)
 
 
 def unit(name: str, before: Sequence[Columns], now: Sketch, least: int) -> Change | None:

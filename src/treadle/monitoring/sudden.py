@@ -1,7 +1,8 @@
-"""What changed from one block to the next: a feature's mean that jumped, a unit that changed, rows that stayed away.
+"""What changed from one block to the next: a mean that jumped, values that left the range of the last weeks, another unit, rows that stayed away.
 
 These are found the day they begin and are hard to miss; what creeps is for PSI over a week and for the outcomes. A jump counts when it is above what
-drift-free blocks showed and above half a standard deviation; a unit when a known formula turns the last fortnight into today.
+drift-free blocks showed and above half a standard deviation; a unit when a known formula turns the last fortnight into today, and today is stranger
+than drift-free blocks that looked so or lies outside the range of the last weeks.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from treadle.monitoring.blocks import PREDICTION, BlockStats
 from treadle.monitoring.detectors import volume
 from treadle.monitoring.detectors.units import Change
 from treadle.monitoring.findings import Finding, Row, by_share, found, listed
-from treadle.monitoring.recent import Recent, jumped, unit
+from treadle.monitoring.recent import Recent, jumped, left, unit
 from treadle.monitoring.sketches import Sketch
 from treadle.monitoring.thresholds import LEAST_BLOCK, Thresholds
 
@@ -33,17 +34,23 @@ def sudden(
     told: list[Finding] = []
     changes: dict[str, Change] = {}
     jumps: list[Row] = []
+    lefts: list[Row] = []
     for name, level in thresholds.jump_levels.items():
         if name in broken or name.startswith(PREDICTION) or name not in sketches:
             continue
         # Against what the feature was before the fault: blocks that were found broken or jumped are no measure.
         value = jumped(name, reference, recent.blocks, sketches[name], LEAST_BLOCK)
         change = unit(name, recent.blocks, sketches[name], LEAST_BLOCK)
-        if change is not None and f"{name}: {change.name}" not in thresholds.usually_units:
+        outside, limit = left(name, recent.blocks, sketches[name], LEAST_BLOCK), thresholds.left_levels.get(name, 1.0)
+        far = outside is not None and outside > limit * (CLEARED if f"left_range:{name}" in opened else 1.0)
+        if change is not None and (far or change.strange > thresholds.unit_levels.get(name, 0.0)):
             changes[name] = change
             now.add(f"unit:{name}")
+        elif far and outside is not None:
+            lefts.append((name, outside, limit))
+            now.add(f"left_range:{name}")
         elif value is None:  # it cannot be said, so what was so is still taken to be so
-            now |= {kind for kind in (f"unit:{name}", f"jump:{name}") if kind in opened}
+            now |= {kind for kind in (f"unit:{name}", f"jump:{name}", f"left_range:{name}") if kind in opened}
         elif value > level * (CLEARED if f"jump:{name}" in opened else 1.0):
             jumps.append((name, value, level))
             now.add(f"jump:{name}")
@@ -54,6 +61,10 @@ def sudden(
             f" plus {change.offset:.4g}." if change.offset else "."
         )
         told.append(found("data_quality", "unit", change.factor, 1.0, block.start, block.end, sentence, rows, "high"))
+    if lefts and not all(f"left_range:{name}" in opened for name, _, _ in lefts):
+        lefts.sort(key=lambda row: -row[1])
+        sentence = f"{listed(lefts)}: {lefts[0][1]:.0%} of the values lie outside the range of the last four weeks."
+        told.append(found("data_quality", "left_range", lefts[0][1], lefts[0][2], block.start, block.end, sentence, lefts, by_share(lefts[0][1])))
     if jumps and not all(f"jump:{name}" in opened for name, _, _ in jumps):
         jumps.sort(key=lambda row: -row[1] / row[2])
         name, value, level = jumps[0]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 PIPELINE, SEASON, POPULATION, CONCEPT, HARM = "pipeline bug", "seasonality", "population shift", "concept change", "shift with harm"
 UNKNOWN = "unknown"
 _BROKEN = ("data_quality", "skew", "volume", "service", "staleness")
-_MOVED = ("input", "prediction")
+_MOVED = ("input", "prediction", "outliers", "attribution")
 _WORSE = ("quality", "calibration", "fairness")
 LIKE = 0.1  # PSI below which a block is like the same weekday of the last weeks
 

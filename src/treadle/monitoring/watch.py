@@ -18,14 +18,17 @@ from treadle.core.declare.operations import Watch
 from treadle.core.records import Record
 from treadle.core.schema import Field
 from treadle.monitoring import sketches as sk
+from treadle.monitoring.aspects import Gathering, Weigh
 from treadle.monitoring.blocks import BlockStats, block_stats, prediction_sketches
 from treadle.monitoring.detectors import psi
+from treadle.monitoring.detectors.outliers import Outliers
 from treadle.monitoring.explain import Sums, explaining, sums_of
 from treadle.monitoring.findings import Finding
 from treadle.monitoring.judge import WatchState, judge_block
-from treadle.monitoring.recent import WEEKS, Recent
+from treadle.monitoring.recent import Recent, broken_in, looked_back
 from treadle.monitoring.reference import Normal
 from treadle.monitoring.sketches import Sketch, empty_sketch, rolling
+from treadle.monitoring.usual import SAMPLE
 from treadle.ports.ledger import Ledger
 from treadle.ports.predictions import Outcome, Prediction, PredictionLog
 
@@ -35,7 +38,7 @@ _decode = msgspec.json.Decoder().decode
 
 @dataclass(frozen=True)
 class Watched:
-    """The version whose answers are judged, and what was normal for it."""
+    """The version whose answers are judged, and what was normal for it. `weigh`: what it leans on; None where it cannot be explained."""
 
     model: str
     version: int
@@ -43,6 +46,13 @@ class Watched:
     labels: Sequence[Any]
     features: Sequence[Field]
     normal: Normal
+    weigh: Weigh | None = None
+
+    def gathering(self) -> Gathering:
+        """What is gathered of a block beside outcomes and columns."""
+        known = Outliers({f.name: self.normal.sketches[f.name] for f in self.features if f.name in self.normal.sketches})
+        usual = self.normal.thresholds.usual
+        return Gathering([f.name for f in self.features], known, usual.odd_score, SAMPLE if self.weigh is not None and usual.weights else 0)
 
 
 def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger, now: datetime) -> list[tuple[BlockStats, Finding]]:
@@ -61,7 +71,8 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         new = record is None or record["version"] != watched.version
         state = WatchState() if new or record is None else WatchState.from_json(record["state"])
         slices: Sums = {}
-        block, columns = summarise(watched, log, start, start + every, slices)
+        gathering = watched.gathering()
+        block, columns = summarise(watched, log, start, start + every, slices, gathering)
         if block.rows == 0:
             following = _first_after(watched.model, log, start, due, every)
             ledger.put(
@@ -78,12 +89,13 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         state, findings = judge_block(
             state, block, columns, watched.normal.sketches, watched.normal.thresholds,
             window=rolling([*(loaded[r.id] for r in mine), columns], week), recent=_clean(records, loaded, every),
-            kinds=watch.kinds,
+            kinds=watch.kinds, aspects=(aspects := gathering.aspects(slices, watch.compared(watched.features), watched.weigh)),
+            fairness_gap=watch.fairness_gap,
         )  # fmt: skip
         findings = [_explained(f, records, watched.version, slices) for f in findings]
         body = {
             "model": watched.model, "version": watched.version, "start": start, **block.to_json(), "sketches": sk.dump(columns),
-            "slices": slices, "open": list(state.open), **_levels(columns, watched.normal.sketches),
+            "slices": slices, "open": list(state.open), "beside": aspects.to_json(), **_levels(columns, watched.normal.sketches),
         }  # fmt: skip
         with ledger.transaction():
             ledger.put(BLOCK, f"{watched.model}-{start // 1_000_000}", body)
@@ -96,8 +108,11 @@ def judge_due(watched: Watched, watch: Watch, log: PredictionLog, ledger: Ledger
         found.extend((block, finding) for finding in findings)
 
 
-def summarise(watched: Watched, log: PredictionLog, start: int, end: int, slices: Sums | None = None) -> tuple[BlockStats, dict[str, Sketch]]:
-    """The numbers and sketches of one block of the watched version's answers, heard or unheard; `slices` is filled with its sums by category."""
+def summarise(
+    watched: Watched, log: PredictionLog, start: int, end: int, slices: Sums | None = None, gathering: Gathering | None = None
+) -> tuple[BlockStats, dict[str, Sketch]]:
+    """The numbers and sketches of one block of the watched version's answers, heard or unheard; `slices` is filled with its sums by category, and
+    what is beside them is gathered."""
     named: dict[str, list[Any]] = {f.name: [] for f in watched.features if f.kind == "category"} if slices is not None else {}
     columns: dict[str, Sketch] = {f.name: empty_sketch(f.kind) for f in watched.features}
     outputs: list[tuple[float, ...]] = []
@@ -106,6 +121,8 @@ def summarise(watched: Watched, log: PredictionLog, start: int, end: int, slices
     for batch in log.between(watched.model, start, end):
         mine = [(p, o, out) for p, o in batch if (out := output_of(p, watched.version))]
         rows = [_decode(p.features) for p, _, _ in mine]
+        if gathering is not None:
+            gathering.add(rows, [p.features for p, _, _ in mine])
         for i, field in enumerate(watched.features):
             if rows:
                 values = [row[i] for row in rows]
@@ -165,17 +182,22 @@ def _levels(columns: Mapping[str, Sketch], reference: Mapping[str, Sketch]) -> d
 
 def _before(ledger: Ledger, model: str, start: int, every: int) -> list[Record]:
     """The blocks of the last four weeks, or the last seven where blocks are longer than half a week; old to new."""
-    week = 7 * 86_400_000_000
-    most = max(7, WEEKS * week // every)
+    most = looked_back(every)
     blocks = [b for b in ledger.find(BLOCK, {"model": model}, newest_first=True, limit=most) if start - most * every <= int(b["start"]) < start]
     return sorted(blocks, key=lambda b: int(b["start"]))
+
+
+def recent_of(ledger: Ledger, model: str, start: int, every: int) -> Recent:
+    """The blocks of the last four weeks before `start`, without the features that were found broken in them."""
+    records = _before(ledger, model, start, every)
+    return _clean(records, {r.id: sk.load(r["sketches"]) for r in records}, every)
 
 
 def _clean(records: Sequence[Record], loaded: Mapping[str, Mapping[str, Sketch]], every: int) -> Recent:
     """The blocks before, without the features that were found broken in them: a fault must not become what is usual."""
     blocks = []
     for record in records:
-        gone = {name.split(":", 1)[1] for name in record.get("open", []) if not name.startswith(("input:", "prediction:"))}
+        gone = broken_in(record.get("open", []))
         blocks.append({name: sketch for name, sketch in loaded[record.id].items() if name not in gone})
     return Recent(blocks, [int(r["rows"]) for r in records], starts=[int(r["start"]) for r in records])
 
@@ -190,7 +212,7 @@ def _explained(finding: Finding, records: Sequence[Record], version: int, slices
 
 def history(model: str, ledger: Ledger) -> list[Mapping[str, Any]]:
     """Every judged block of a model, oldest first, without its sketches."""
-    left_out = ("sketches", "slices", "open", "psi", "missing")
+    left_out = ("sketches", "slices", "open", "psi", "missing", "beside")
     kept = ({k: v for k, v in b.body.items() if k not in left_out} for b in ledger.find(BLOCK, {"model": model}))
     return sorted(kept, key=lambda b: b["start"])
 

@@ -30,6 +30,8 @@ def charts(d: Mapping[str, Any]) -> dict[str, Chart]:
         found["excess"] = _blocks(blocks, "excess", _marks(d, _second(blocks[0]["start"])), zero=True)
     if sum(b["psi"] is not None for b in blocks) > 2:
         found["psi"] = _blocks(blocks, "psi", _marks(d, _second(blocks[0]["start"])), zero=False)
+    if d.get("truth"):
+        found.update(_truth(d["truth"]))
     curves = [e for e in d["evaluations"] if e["calibration"]]
     if curves:
         found["calibration"] = calibration(curves)
@@ -76,6 +78,24 @@ def _blocks(blocks: Sequence[Mapping[str, Any]], name: str, marks: list[dict[str
     else:
         series.append({"label": "block", "values": values, "style": "points", "color": "muted"})
     return {"x": [_second(b["start"]) for b in blocks], "time": True, "series": series, "marks": marks, "zero": zero}
+
+
+def _truth(truth: Mapping[str, Any]) -> dict[str, Chart]:
+    """Of the first metric: a series a version, and what was estimated."""
+    if not truth["names"] or len(truth["rows"]) < 2:
+        return {}
+    name, rows = truth["names"][0], truth["rows"]
+    starts = sorted({r["from"] for r in rows})
+    series: list[dict[str, Any]] = []
+    for color, version in zip(("a", "b"), sorted({r["version"] for r in rows})[-2:]):
+        mine = {r["from"]: r["metrics"].get(name, {}) for r in rows if r["version"] == version}
+        series.append({
+            "label": f"version {version}", "values": [mine.get(s, {}).get("value") for s in starts], "style": "line points", "color": color
+        })  # fmt: skip
+        expected = [mine.get(s, {}).get("estimate") for s in starts]
+        if any(v is not None for v in expected):
+            series.append({"label": f"version {version}, estimated", "values": expected, "style": "dashed", "color": color})
+    return {"truth": {"x": [_second(s) for s in starts], "time": True, "series": series, "marks": []}}
 
 
 def _marks(d: Mapping[str, Any], since: int) -> list[dict[str, Any]]:

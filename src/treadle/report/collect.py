@@ -12,7 +12,7 @@ from treadle.core.declare.model import Model
 from treadle.core.records import Record
 from treadle.deploy import ENDPOINT
 from treadle.registry import promote, versions
-from treadle.report import audit, production, watched
+from treadle.report import audit, matured, production, watched
 from treadle.report.evidence import evaluation_of, version_of
 from treadle.report.happened import alarms_of, retrainings_of, runs_of, timeline, trainings
 
@@ -20,7 +20,8 @@ from treadle.report.happened import alarms_of, retrainings_of, runs_of, timeline
 def collect(ws: Workspace, model: Model) -> dict[str, Any]:
     """The loop of one model: what is recorded, and what its answers turned out to be worth. Reads the whole prediction log, in batches."""
     known = versions.all_versions(model.name, ws.ledger)
-    return _with_record(ws, model, known, production.earned(ws, model, known, promote.deployment(model.name, ws.ledger)))
+    found = _with_record(ws, model, known, production.earned(ws, model, known, promote.deployment(model.name, ws.ledger)))
+    return {**found, "truth": _finite(matured.told(ws, model, waiting=True))}
 
 
 def recorded(ws: Workspace, model: Model) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def _with_record(ws: Workspace, model: Model, known: Sequence[Record], earned: d
         "evaluations": [evaluation_of(v, role) for v, role in _judged(known, deployed)],
         "production": earned,
         "blocks": watched.blocks(ws, model.name, known),
+        "truth": matured.told(ws, model, waiting=False),
         "alarms": raised,
         "retrainings": retrainings_of(runs, known),
         "timeline": timeline(ws.ledger, model.name, raised, runs, known, served),

@@ -1,4 +1,5 @@
-"""The console: a read-only face on the record of the loop, for a browser on this machine. `/api/...` gives every page as JSON."""
+"""The console: a read-only face on the record of the loop, for a browser on this machine. `/api/...` gives every page as JSON, `/metrics` every
+watched number as Prometheus reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from treadle.assemble import Workspace
@@ -37,6 +38,7 @@ def make_app(ws: Workspace) -> Starlette:
         routes.append(Route(path, _page(ws, see, show)))
         routes.append(Route("/api" + path.rstrip("/"), _data(ws, see)))
     routes.append(Route("/api/", _data(ws, PAGES[0][1])))
+    routes.append(Route("/metrics", _metrics(ws)))
     return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers={HTTPException: _no_page})
 
 
@@ -66,6 +68,15 @@ def _page(ws: Workspace, see: Look, show: Show) -> Callable[[Request], Response]
 def _data(ws: Workspace, see: Look) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         return _safely(request, lambda: JSONResponse(plain(see(ws, request))))
+
+    return answer
+
+
+def _metrics(ws: Workspace) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        from treadle.monitoring.figures import figures
+
+        return _safely(request, lambda: PlainTextResponse(figures(ws.project.models, ws.ledger, ws.clock), media_type="text/plain; version=0.0.4"))
 
     return answer
 

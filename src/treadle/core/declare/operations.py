@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
 from treadle.core.clock import span
+from treadle.core.declare.levels import Levels
 from treadle.core.declare.model import Model
 from treadle.core.declare.place import here
 from treadle.core.declare.rollout import ABTest, Rollback, as_json
 from treadle.core.errors import ProjectError, UsageError
+from treadle.core.schema import Field
 
 KINDS = ("quality", "calibration", "input", "prediction", "data_quality")
 """Kinds of alarm about a model that may start a retraining."""
@@ -182,7 +185,9 @@ def _count(value: str | float) -> float:
     return number
 
 
-JUDGED = ("quality", "calibration", "input", "prediction", "data_quality", "volume")
+JUDGED = (
+    "quality", "calibration", "input", "prediction", "data_quality", "volume", "fairness", "outliers", "attribution", "service", "staleness",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,11 @@ class Watch:
         false_alarms: how many alarms on unchanged data are acceptable; thresholds are calibrated to it.
         skew_limit: the share of sampled predictions whose features may differ from what the recorded data give, before that is an alarm.
         skew_sample: how many predictions are recomputed at each look; 0 for none.
-        kinds: what is judged block by block; all of it by default.
+        kinds: what is judged; all of it by default.
+        groups: categories whose groups are compared with the others, to see that none fares worse; None: those of the model's slices that are
+            categories among its features.
+        fairness_gap: how far truth and prediction of a group may lie apart more than those of the others; None: only what is unusual is told.
+        levels: what the service and its ages must keep; see `tr.levels`.
     """
 
     model: Model
@@ -207,3 +216,17 @@ class Watch:
     skew_limit: float = 0.0
     skew_sample: int = 200
     kinds: tuple[str, ...] = JUDGED
+    groups: tuple[str, ...] | None = None
+    fairness_gap: float | None = None
+    levels: Levels = field(default_factory=Levels)
+
+    def compared(self, features: Sequence[Field]) -> tuple[str, ...]:
+        """The features whose groups are compared. Raises ProjectError for a declared one that is none of the version's categories."""
+        categories = [f.name for f in features if f.kind == "category"]
+        if self.groups is None:
+            return tuple(name for name in self.model.slices if name in categories)
+        for name in self.groups:
+            if name not in categories:
+                hint = f"Categories among the features: {', '.join(categories) or 'none'}."
+                raise ProjectError(f"groups names {name!r}, which is no category among the features.", where=self.place, hint=hint)
+        return self.groups

@@ -18,6 +18,7 @@ from treadle.core.declare.data import Contract, Dataset, View, names, optional_s
 from treadle.core.declare.datasheet import Datasheet
 from treadle.core.declare.features import Derived, Within
 from treadle.core.declare.gates import Gate
+from treadle.core.declare.levels import Levels
 from treadle.core.declare.online import Recalibrate
 from treadle.core.declare.place import here, length
 from treadle.core.declare.policy import check_policy
@@ -326,6 +327,9 @@ class Project:
         skew_limit: str | float = 0.0,
         skew_sample: int = 200,
         kinds: Sequence[str] = ops.JUDGED,
+        groups: Sequence[str] | None = None,
+        fairness_gap: str | float | None = None,
+        levels: Levels | None = None,
     ) -> ops.Watch:
         """Declare what is watched and what evidence may start. See `Watch`."""
         place = here()
@@ -337,7 +341,11 @@ class Project:
         unknown = next((kind for kind in judged if kind not in ops.JUDGED), None)
         if unknown is not None:
             raise ProjectError(f"There is no kind of finding {unknown!r}.", where=place, hint=f"Choose from {', '.join(ops.JUDGED)}.")
-        declared = ops.Watch(model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample, judged)
+        named = None if groups is None else (groups,) if isinstance(groups, str) else tuple(groups)
+        gap = None if fairness_gap is None else ops.share(fairness_gap)
+        declared = ops.Watch(
+            model, length(every), length(label_window), ops.rate(false_alarms), retrain, place, limit, sample, judged, named, gap, levels or Levels(),
+        )  # fmt: skip
         return _add(self.watches, model.name, declared, "watch of model", place)
 
     def truth(

@@ -31,8 +31,11 @@ class AdwinState:
     n: int = 0
 
 
-def step(state: AdwinState, value: float, delta: float = DELTA) -> tuple[AdwinState, int | None]:
+def step(state: AdwinState, value: float, delta: float = DELTA, level: float = 1.0) -> tuple[AdwinState, int | None]:
     """The state after one more block, and how many blocks ago the change began that it showed, if any. A NaN changes nothing.
+
+    Args:
+        level: how many times its bound a difference must be: 1 as published, or as calibrated on blocks in which nothing changed (`peaks`).
 
     >>> state, found = AdwinState(), []
     >>> for i in range(80):
@@ -45,13 +48,41 @@ def step(state: AdwinState, value: float, delta: float = DELTA) -> tuple[AdwinSt
         return state, None
     values = np.array((*state.window, value)[-LONGEST:])
     change = None
-    while (cut := _cut(values, delta)) is not None:
+    while (cut := _cut(values, delta, level)) is not None:
         values = values[cut:]
         change = len(values)
     return AdwinState(tuple(values.tolist()), state.n + 1), change
 
 
-def _cut(values: np.ndarray, delta: float) -> int | None:
+def rose(before: AdwinState, after: AdwinState) -> bool:
+    """Whether what is left of a window that was cut lies above what was dropped."""
+    dropped = len(before.window) + 1 - len(after.window)
+    return 0 < dropped <= len(before.window) and float(np.mean(after.window)) > float(np.mean(before.window[:dropped]))
+
+
+def peaks(paths: np.ndarray, delta: float = DELTA) -> np.ndarray:
+    """How many times its bound the largest rise between two parts of each path ever is: paths (n, blocks) to (n,).
+
+    >>> quiet, risen = np.tile([0.0, 1.0], 60), np.repeat([0.0, 1.0], 60)
+    >>> below, above = peaks(np.array([quiet, risen]))
+    >>> bool(below < 1 < above)
+    True
+    """
+    sums, squares = np.cumsum(paths, axis=1), np.cumsum(paths * paths, axis=1)
+    highest = np.zeros(len(paths))
+    for n in range(2 * LEAST, paths.shape[1] + 1):
+        first = np.arange(LEAST, n - LEAST + 1)
+        whole = sums[:, n - 1 : n]
+        apart = (whole - sums[:, first - 1]) / (n - first) - sums[:, first - 1] / first
+        variance = np.maximum(0.0, squares[:, n - 1] / n - (whole[:, 0] / n) ** 2)
+        parts = 1 / first + 1 / (n - first)
+        bits = log(2 * log(n) / delta)
+        bound = np.sqrt(variance)[:, None] * (sqrt(2 * bits) * np.sqrt(parts) + 2 / 3 * parts * bits * 2)
+        highest = np.maximum(highest, (apart / np.maximum(bound, 1e-12)).max(axis=1))
+    return highest
+
+
+def _cut(values: np.ndarray, delta: float, level: float) -> int | None:
     """Where the window is cut: the cut that exceeds its bound by most; None when none does."""
     n = len(values)
     if n < 2 * LEAST:
@@ -62,7 +93,7 @@ def _cut(values: np.ndarray, delta: float) -> int | None:
     harmonic = 1 / (1 / first + 1 / (n - first))
     bits = log(2 * log(n) / delta)
     bound = sqrt(2 * float(values.var()) * bits) / np.sqrt(harmonic) + 2 / (3 * harmonic) * bits * _scale(values)
-    over = np.abs(before - after) - bound
+    over = np.abs(before - after) - level * bound
     best = int(over.argmax())
     return int(first[best]) if over[best] > 0 else None
 

@@ -18,7 +18,7 @@ from treadle.monitoring.sketches import NumberSketch
 
 BEFORE = 14  # blocks that are looked back at
 LEAST = 7
-_FLOOR = 0.05
+FLOOR = 0.05
 
 
 def score(reference: NumberSketch, before: Sequence[NumberSketch], now: NumberSketch) -> float | None:
@@ -33,5 +33,5 @@ def score(reference: NumberSketch, before: Sequence[NumberSketch], now: NumberSk
     if len(means) < LEAST or not now.present:
         return None
     middle = float(np.median(means))
-    spread = max(1.4826 * float(np.median(np.abs(means - middle))), _FLOOR * (reference.sd if reference.sd > 0 else 0.0))
+    spread = max(1.4826 * float(np.median(np.abs(means - middle))), FLOOR * (reference.sd if reference.sd > 0 else 0.0))
     return abs(now.mean - middle) / spread if spread > 0 else (0.0 if now.mean == middle else float("inf"))

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 SLACK = 0.5
 
 
@@ -53,3 +55,16 @@ def step(state: PageHinkleyState, value: float, slack: float = SLACK) -> PageHin
     mean = state.mean + (value - state.mean) / n
     up, down = state.up + value - mean - slack, state.down + value - mean + slack
     return PageHinkleyState(up, down, min(state.lowest, up), max(state.highest, down), mean, n)
+
+
+def peaks(paths: np.ndarray, slack: float = SLACK) -> np.ndarray:
+    """The highest rise each path ever reaches: paths (n, blocks) to (n,).
+
+    >>> state, path = PageHinkleyState(), [0.3, 2.0, -1.0, 1.5, 2.5]
+    >>> rises = [(state := step(state, value)).rise for value in path]
+    >>> bool(abs(peaks(np.array([path]))[0] - max(rises)) < 1e-12)
+    True
+    """
+    mean = np.cumsum(paths, axis=1) / np.arange(1, paths.shape[1] + 1)
+    up = np.cumsum(paths - mean - slack, axis=1)
+    return np.asarray((up - np.minimum(0.0, np.minimum.accumulate(up, axis=1))).max(axis=1))

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 
@@ -34,12 +33,14 @@ _RANKS = [float(r) for r in np.linspace(0.05, 0.95, 37)]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`name` as in 'Fahrenheit to Celsius'; now = factor * before + offset; `fit` in standard deviations."""
+    """`name` as in 'Fahrenheit to Celsius'; now = factor * before + offset; `fit` in standard deviations; `strange`: how far the mean lies from those
+    before, in their spread."""
 
     name: str
     factor: float
     offset: float
     fit: float
+    strange: float = float("inf")
 
 
 def _back(name: str) -> str:
@@ -92,6 +93,7 @@ STRANGE, USUAL = 6.0, 2.0  # spreads of the blocks' means: as it came, and put b
 STRANGE_MOVED = 3.0  # where the formula also moves the zero, which chance imitates less
 _STEADY = 0.35  # how far means of days may differ, as a part of their median, where a mere factor is to be seen
 _SHAPE = 0.5  # of the logarithm of the ratio of standard deviations
+_FACTOR, _OFFSET = (np.array([formula[i] for formula in FORMULAS]) for i in (1, 2))
 
 
 def restored(before: Sequence[NumberSketch], now: NumberSketch) -> Change | None:
@@ -100,17 +102,27 @@ def restored(before: Sequence[NumberSketch], now: NumberSketch) -> Change | None
     spreads = np.array([b.sd for b in before if b.sd > 0])
     if len(means) < 7 or len(spreads) < 7 or not now.sd > 0:
         return None
-    middle, usual = float(np.median(means)), float(np.median(spreads))
-    apart = max(1.4826 * float(np.median(np.abs(means - middle))), 0.1 * usual)
-    strange, shape = abs(now.mean - middle) / apart, abs(log(now.sd / usual))
-    found = []
-    for name, factor, offset in FORMULAS:
-        if strange < (STRANGE_MOVED if offset else STRANGE):
-            continue
-        if not offset and apart > _STEADY * abs(middle):
-            continue  # days that differ by factors anyhow, such as rain
-        z = abs((now.mean - offset) / factor - middle) / apart
-        odd = abs(log(now.sd / abs(factor) / usual))
-        if z < min(USUAL, strange / (2 if offset else 3)) and odd < _SHAPE and odd <= shape + 0.1:
-            found.append(Change(name, factor, offset, z + odd))
-    return min(found, key=lambda c: c.fit, default=None)
+    fit, strange = fits(means, float(np.median(spreads)), now.mean, now.sd)
+    best = int(fit.argmin())
+    name, factor, offset = FORMULAS[best]
+    return Change(name, factor, offset, float(fit[best]), float(strange)) if np.isfinite(fit[best]) else None
+
+
+def fits(means: np.ndarray, usual: np.ndarray | float, mean: np.ndarray | float, sd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """How well each formula, undone, makes a strange block a usual one (..., formulas), infinite where it does not; and how strange it is (...).
+
+    Args:
+        means: of the blocks before (..., blocks). usual: the median of their standard deviations (...). mean, sd: of the block (...).
+    """
+    middle = np.median(means, axis=-1)
+    apart = np.maximum(1.4826 * np.median(np.abs(means - middle[..., None]), axis=-1), 0.1 * np.asarray(usual))
+    strange, shape = np.abs(mean - middle) / apart, np.abs(np.log(sd / np.asarray(usual)))
+    rows = [np.asarray(v)[..., None] for v in (middle, apart, strange, shape, mean, sd, usual)]
+    middle_, apart_, strange_, shape_, mean_, sd_, usual_ = rows
+    moved = _OFFSET != 0
+    z = np.abs((mean_ - _OFFSET) / _FACTOR - middle_) / apart_
+    odd = np.abs(np.log(sd_ / np.abs(_FACTOR) / usual_))
+    steady = moved | (apart_ <= _STEADY * np.abs(middle_))  # else days differ by factors anyhow, such as rain
+    enough = strange_ >= np.where(moved, STRANGE_MOVED, STRANGE)
+    good = enough & steady & (z < np.minimum(USUAL, strange_ / np.where(moved, 2, 3))) & (odd < _SHAPE) & (odd <= shape_ + 0.1)
+    return np.where(good, z + odd, np.inf), strange
