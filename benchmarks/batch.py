@@ -27,11 +27,11 @@ import sklearn
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.clock import parse_time
-from treadle.materialise import histories
 from treadle.registry import versions
 from treadle.serving.batch import Batch
-from treadle.steps import feature_columns
-from treadle.turn import load_version, turn
+from treadle.wheel.materialise import histories
+from treadle.wheel.steps import feature_columns
+from treadle.wheel.turn import load_version, turn
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE.parent / "examples" / "flights"

@@ -258,7 +258,7 @@ def fill(folder: str) -> dict[str, Any]:
     from treadle.features.latest import latest
     from treadle.features.online import packed
     from treadle.features.online import read as read_value
-    from treadle.materialise import CHUNK
+    from treadle.wheel.materialise import CHUNK
 
     project = tr.Project("bench")
     rows = project.dataset("rows", source=tr.parquet("rows/*.parquet"), key="id", event_time="event", known_time="known")

@@ -33,11 +33,11 @@ from typing import Any
 from open_loop import EDGES
 
 from treadle.assemble import open_workspace
-from treadle.deploy import deploy, stop
-from treadle.packaging import feature_columns
+from treadle.live.deploy import deploy, stop
 from treadle.registry import versions
 from treadle.serving.address import free_port
-from treadle.turn import turn
+from treadle.wheel.packaging import feature_columns
+from treadle.wheel.turn import turn
 
 HERE = Path(__file__).parent
 PEERS, ENVIRONMENTS = HERE / "serving_peers", HERE / ".environments"

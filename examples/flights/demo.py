@@ -61,7 +61,7 @@ def summary() -> None:
 def stop_endpoint() -> None:
     """Leave no process behind when the job is stopped or fails half-way."""
     from treadle.assemble import open_workspace
-    from treadle.deploy import running_endpoint, stop
+    from treadle.live.deploy import running_endpoint, stop
 
     ws = open_workspace(FOLDER)
     if running_endpoint(ws, MODEL) is not None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from treadle import feature_checks, learning, retraining, service_levels, settled
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
@@ -27,13 +26,14 @@ from treadle.core.declare.operations import Retrain
 from treadle.core.records import Record
 from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
+from treadle.live import feature_checks, learning, retraining, service_levels, settled
+from treadle.live.rollout import rollout
 from treadle.monitoring import alarms
 from treadle.monitoring.fresh import look_at_newest
 from treadle.monitoring.leaning import weigher
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, judge_due
 from treadle.registry import packages, promote, versions
-from treadle.rollout import rollout
 from treadle.serving.requests import fields_of
 
 HOLD = "retrain_hold"

@@ -25,12 +25,12 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import DataError, NotFound, UsageError
 from treadle.core.ids import base32
 from treadle.core.records import Record, Ref
-from treadle.deploy import connect, fill_online, running_endpoint, start
 from treadle.features.parity import request_of
 from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
-from treadle.materialise import note_filled
+from treadle.live.deploy import connect, fill_online, running_endpoint, start
 from treadle.registry import promote, versions
-from treadle.turn import turn
+from treadle.wheel.materialise import note_filled
+from treadle.wheel.turn import turn
 
 KIND = "replay"
 TICK = timedelta(hours=1)

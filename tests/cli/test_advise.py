@@ -10,7 +10,7 @@ import pytest
 from treadle.assemble import open_workspace
 from treadle.testing.command import treadle
 from treadle.testing.persons import write_persons
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 
 @pytest.mark.story

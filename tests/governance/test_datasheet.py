@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 
 import treadle as tr
-from treadle import erase as work
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import NotFound, ProjectError
 from treadle.governance import croissant
 from treadle.governance import datasheet as sheets
+from treadle.persons import erase as work
 from treadle.testing.command import treadle
 from treadle.testing.persons import ADA
 

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from treadle import erase as work
 from treadle.assemble import Workspace
 from treadle.core.errors import Conflict, NotFound, UsageError
 from treadle.data import suppressed, versions
 from treadle.governance import erasure
+from treadle.persons import erase as work
 from treadle.ports.online import Key
 from treadle.registry import packages
 from treadle.registry import versions as registry

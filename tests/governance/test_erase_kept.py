@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from treadle import erase as work
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.canonical import canonical
 from treadle.core.errors import ContractViolated, NotFound
 from treadle.data import promises, set_aside, suppressed, versions
+from treadle.persons import erase as work
 from treadle.ports.predictions import Prediction
 from treadle.testing.forgotten import holding
 

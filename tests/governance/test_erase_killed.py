@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from treadle import erase as work
 from treadle.assemble import open_workspace
 from treadle.data import suppressed, versions
+from treadle.persons import erase as work
 from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.testing.forgotten import holding
@@ -26,7 +26,7 @@ TEXTS = (ADA.id, ADA.name, ADA.email, OLD_EMAIL)
 
 PROGRAM = """
 import functools, os, signal, sys
-from treadle import erase as work
+from treadle.persons import erase as work
 from treadle.assemble import open_workspace
 from treadle.backends import table_places
 from treadle.backends.file_blobs import FileBlobs

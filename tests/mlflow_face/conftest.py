@@ -14,7 +14,7 @@ mlflow = pytest.importorskip("mlflow")
 
 from treadle.assemble import Workspace, open_workspace  # noqa: E402
 from treadle.data.write_project import write_blank  # noqa: E402
-from treadle.turn import turn  # noqa: E402
+from treadle.wheel.turn import turn  # noqa: E402
 
 CAUSE = {"kind": "person", "id": "", "text": "a test"}
 

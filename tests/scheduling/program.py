@@ -17,7 +17,7 @@ from treadle.core.errors import Conflict
 from treadle.core.records import Record, Ref
 from treadle.pipelines.run import RUN
 from treadle.pipelines.schedule import STATE, key_of, pending
-from treadle.scheduler import Scheduler
+from treadle.wheel.scheduler import Scheduler
 
 FIRST = datetime(2024, 5, 1, tzinfo=UTC)
 

@@ -19,13 +19,13 @@ import pytest
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
-from treadle.deploy import deploy, stop
 from treadle.features.parity import request_of
+from treadle.live.deploy import deploy, stop
 from treadle.scoring.score import KIND
 from treadle.testing import servers
 from treadle.testing.command import treadle
 from treadle.testing.persons import write_persons
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

@@ -13,15 +13,15 @@ from treadle.assemble import open_workspace
 from treadle.backends.memory_predictions import MemoryPredictions
 from treadle.client import Endpoint
 from treadle.core.errors import ProjectError, StorageError
-from treadle.deploy import deploy, stop
-from treadle.erase import erase
-from treadle.hand_over import hand_over
+from treadle.live.deploy import deploy, stop
+from treadle.persons.erase import erase
+from treadle.persons.hand_over import hand_over
 from treadle.ports.predictions import Prediction
 from treadle.serving.journal import Journal
 from treadle.serving.logged import Discreet, hashed_value
 from treadle.testing.forgotten import holding
 from treadle.testing.persons import write_persons
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 KEY = b"k" * 32
 

@@ -24,7 +24,7 @@ from treadle.pipelines.graph import ordered
 from treadle.stacks.airflow import compile_airflow, task_id
 from treadle.stacks.github import compile_github
 from treadle.stacks.systemd import compile_systemd
-from treadle.turn import build
+from treadle.wheel.turn import build
 
 MODEL = "deliveries-late"
 STEPS = [("data:rows", []), ("rows", ["data:rows"]), ("train", ["rows"]), ("register", ["train", "data:rows"])]

@@ -23,10 +23,10 @@ from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import Conflict, NotFound, UsageError
 from treadle.features.history import history, join
 from treadle.features.online import look_up
-from treadle.materialise import materialise
 from treadle.stacks.feast_export import export, told
 from treadle.stacks.feast_import import name_of, written
 from treadle.testing import servers
+from treadle.wheel.materialise import materialise
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import UsageError
+from treadle.live import deploy
+from treadle.live.switch import stop
 from treadle.registry import promote
 from treadle.stacks.alerts import alerts, compile_alerts
 from treadle.stacks.grafana import compile_grafana, panels
 from treadle.stacks.grammar import MARK
-from treadle.switch import stop
 from treadle.testing.command import treadle
 from treadle.testing.servers import prometheus
 

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from treadle.assemble import Workspace, open_workspace
-from treadle.compare import _by_key, compare
 from treadle.data.write_project import write_blank
-from treadle.start import start
+from treadle.provenance.compare import _by_key, compare
+from treadle.wheel.start import start
 
 CAUSE = {"kind": "person", "id": "", "text": "test"}
 

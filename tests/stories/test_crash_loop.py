@@ -19,7 +19,7 @@ import treadle.training.search, treadle.governance.gates, treadle.registry.packa
 from treadle.assemble import open_workspace
 from treadle.backends import sqlite_sessions
 from treadle.registry import versions
-from treadle.start import resume, start
+from treadle.wheel.start import resume, start
 
 folder, home, points = Path(sys.argv[1]), Path(sys.argv[2]), [int(p) for p in sys.argv[3:]]
 PERSON = {"kind": "person", "id": "", "text": "a test"}

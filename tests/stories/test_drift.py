@@ -20,7 +20,7 @@ from treadle.monitoring.figures import figures
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.reactions import look
 from treadle.registry import promote
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

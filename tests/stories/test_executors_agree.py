@@ -12,7 +12,7 @@ from treadle.assemble import open_workspace
 from treadle.data.write_project import write_blank
 from treadle.pipelines.run import steps_of
 from treadle.registry import versions
-from treadle.start import start
+from treadle.wheel.start import start
 
 RAY = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 

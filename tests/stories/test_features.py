@@ -13,16 +13,16 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from treadle import feature_checks
 from treadle.assemble import Workspace, open_workspace
 from treadle.cli.main import cli
 from treadle.client import Endpoint
-from treadle.deploy import deploy, refresh, running_endpoint, stop
 from treadle.features import online
+from treadle.live import feature_checks
+from treadle.live.deploy import deploy, refresh, running_endpoint, stop
 from treadle.monitoring import alarms
 from treadle.ports.online import Key, Value
 from treadle.reactions import step
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 PROJECT = '''

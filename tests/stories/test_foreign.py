@@ -17,11 +17,11 @@ from treadle.assemble import Workspace, open_workspace
 from treadle.backends.onnx_file import Wish
 from treadle.client import Endpoint
 from treadle.core.errors import Conflict, Corrupt, InvalidRequest, NotFound, Refused, TreadleError, UsageError
-from treadle.deploy import deploy, stop
+from treadle.live.deploy import deploy, stop
 from treadle.registry import packages, versions
-from treadle.take_over import onnx_file
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.take_over import onnx_file
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 
@@ -125,7 +125,7 @@ def test_a_vendors_onnx_file_answers_over_http_as_the_vendors_program_does(ws: W
     labels = json.loads((folder / "config.min.json").read_text())["target_labels_space"]
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     root = Path(__file__).resolve().parents[2]
-    contents = [(root / name).read_bytes() for name in ("README.md", "pyproject.toml", "docs/loop.svg", "src/treadle/deploy.py", "docs/report.png", "Makefile")]
+    contents = [(root / name).read_bytes() for name in ("README.md", "pyproject.toml", "docs/loop.svg", "src/treadle/live/deploy.py", "docs/report.png", "Makefile")]
     program = magika.Magika()
     said = [program.identify_bytes(content) for content in contents]
     examples = [{"row": {"bytes": bytes_of(c)}, "answer": str(s.dl.label)} for c, s in zip(contents, said)]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from treadle import learning
 from treadle.backends.memory_blobs import MemoryBlobs
 from treadle.backends.memory_ledger import MemoryLedger
 from treadle.backends.memory_predictions import MemoryPredictions
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.declare.online import Recalibrate
 from treadle.core.errors import Corrupt
+from treadle.live import learning
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.serving import recalibration
 from treadle.serving.recalibration import PULL, RATE_A, RATE_B

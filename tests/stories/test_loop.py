@@ -18,13 +18,13 @@ import pytest
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.clock import ReplayClock, parse_time
-from treadle.deploy import deploy, running_endpoint, stop
+from treadle.live.deploy import deploy, running_endpoint, stop
 from treadle.monitoring.alarms import open_alarms
 from treadle.reactions import rollout, step
 from treadle.registry import promote, versions
 from treadle.replay import replay
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 
@@ -226,7 +226,7 @@ def test_one_cause_starts_one_run_however_often_and_from_wherever_it_is_looked_a
 
 
 def test_a_watch_brings_the_online_store_up_to_what_is_known_now(folder: Path) -> None:
-    from treadle.deploy import refresh
+    from treadle.live.deploy import refresh
 
     ws = trained(folder)
     model = ws.model()

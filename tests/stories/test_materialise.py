@@ -14,16 +14,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from treadle import steps as work
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.clock import ReplayClock, iso
 from treadle.core.errors import NotFound, ProjectError, UsageError
 from treadle.features.history import history, known_at
 from treadle.features.online import look_up, packed
-from treadle.materialise import STREAM, follow, materialise, note_stale, push, standing, view_of
 from treadle.monitoring import alarms
 from treadle.ports.online import Key
 from treadle.testing import servers
+from treadle.wheel import steps as work
+from treadle.wheel.materialise import STREAM, follow, materialise, note_stale, push, standing, view_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TIME = pl.Datetime("us", "UTC")
@@ -176,7 +176,7 @@ def test_a_view_that_needs_more_than_the_new_rows_says_so(tmp_path: Path, name: 
 
 FILL = """
 import sys
-from treadle import materialise as m
+from treadle.wheel import materialise as m
 from treadle.assemble import open_workspace
 ws = open_workspace(sys.argv[1])
 m.CHUNK = 50

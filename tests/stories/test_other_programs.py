@@ -23,10 +23,10 @@ from treadle.backends import environments
 from treadle.client import Endpoint
 from treadle.core.errors import Refused, TreadleError, Unavailable
 from treadle.data.write_project import write_blank
-from treadle.deploy import deploy, stop
+from treadle.live.deploy import deploy, stop
 from treadle.registry import keys, packages, versions
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = [pytest.mark.story, pytest.mark.slow]
 

@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from treadle import retraining
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.errors import Conflict, NotFound
+from treadle.live import retraining
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
 from treadle.reactions import HOLD, react
 from treadle.registry import promote, versions
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

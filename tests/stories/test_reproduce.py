@@ -18,10 +18,10 @@ from treadle.assemble import Workspace, open_workspace
 from treadle.core.canonical import canonical
 from treadle.core.records import Record, Ref
 from treadle.data.write_project import write_blank
+from treadle.provenance.reproduce import KIND, REASONS, reproduce
 from treadle.registry import versions
-from treadle.reproduce import KIND, REASONS, reproduce
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

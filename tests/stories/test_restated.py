@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import treadle as tr
 from treadle.assemble import Workspace, open_workspace
 from treadle.cli.main import cli
-from treadle.feature_checks import restated, rows_restated
-from treadle.materialise import newest_version
-from treadle.turn import turn
+from treadle.live.feature_checks import restated, rows_restated
+from treadle.wheel.materialise import newest_version
+from treadle.wheel.turn import turn
 
 PROJECT = """
 import treadle as tr

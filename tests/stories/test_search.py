@@ -15,7 +15,7 @@ import pytest
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.records import Record
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

@@ -10,7 +10,7 @@ import pytest
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import TreadleError
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

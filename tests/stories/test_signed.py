@@ -15,11 +15,11 @@ import pytest
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Corrupt, Refused, TreadleError
-from treadle.deploy import deploy, stop
-from treadle.packaging import sign_package
+from treadle.live.deploy import deploy, stop
 from treadle.registry import packages, promote, versions
 from treadle.testing.command import treadle
-from treadle.turn import turn
+from treadle.wheel.packaging import sign_package
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

@@ -18,11 +18,11 @@ import pytest
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import Refused
-from treadle.deploy import deploy, stop
-from treadle.materialise import materialise
+from treadle.live.deploy import deploy, stop
 from treadle.registry import versions
 from treadle.testing import servers
-from treadle.turn import turn
+from treadle.wheel.materialise import materialise
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 
@@ -121,7 +121,7 @@ def test_an_endpoint_starts_while_its_store_is_down_and_answers_when_it_is_up(tm
     deploy(ws, ws.model())
     stop(ws, "late")
     server.stop(signal.SIGKILL, keep=True)
-    from treadle.deploy import start
+    from treadle.live.deploy import start
 
     url = start(ws, ws.model())["url"]
     try:

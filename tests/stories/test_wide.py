@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from treadle.assemble import open_workspace
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 pytestmark = pytest.mark.story
 

@@ -17,11 +17,11 @@ from treadle.core.declare.model import Model
 from treadle.data.write_project import write_blank
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
-from treadle.packaging import feature_lists
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import promote, versions
 from treadle.serving.loaded import Loaded
-from treadle.turn import load_version, turn
+from treadle.wheel.packaging import feature_lists
+from treadle.wheel.turn import load_version, turn
 
 EVIL = "</script><script>alert('x')</script>"
 PERSON = {"kind": "person", "id": "", "text": "a test"}

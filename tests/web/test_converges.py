@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Conflict, NotFound, Refused, TreadleError, Unavailable
+from treadle.live import deploy
 from treadle.registry import intervene, promote, versions
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Forbidden, TooMany, Unauthorized, Unavailable, UsageError
+from treadle.live import deploy
 from treadle.testing.command import treadle
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

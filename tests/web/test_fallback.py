@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from treadle import deploy, rollout
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Unavailable
+from treadle.live import deploy, rollout
+from treadle.live.switch import rollback
 from treadle.monitoring import alarms
 from treadle.registry import intervene, promote, versions
-from treadle.switch import rollback
 from treadle.testing.command import treadle
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

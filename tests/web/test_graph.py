@@ -20,9 +20,9 @@ from treadle.pipelines.run import APPROVAL, RUN, STEP
 from treadle.report import drawn
 from treadle.report.graph import graph_of, graph_of_run
 from treadle.report.page import write_graph
-from treadle.start import resume, start
 from treadle.testing.command import treadle
 from treadle.web.app import make_app
+from treadle.wheel.start import resume, start
 
 PROJECT = '''
 import time

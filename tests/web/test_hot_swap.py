@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import TreadleError
+from treadle.live import deploy
 from treadle.registry import intervene, promote
 
 ROWS = [{"distance": 100.0 * i, "seats": 1 + i, "carrier": "UA" if i % 2 else "AA", "wet": i % 3 == 0, "zone": 7, "at": "2013-04-01T12:00:00Z"} for i in range(32)]

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from treadle import deploy, learning
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import NotFound
+from treadle.live import deploy, learning
 from treadle.serving.log_table import tables
 from treadle.serving.recalibration import applied, prequential
 from treadle.testing.command import treadle

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Corrupt, StorageError, Unavailable
+from treadle.live import deploy
+from treadle.live.switch import GIVE_UP_SECONDS, resume, rollback, stop
 from treadle.registry import promote, versions
-from treadle.switch import GIVE_UP_SECONDS, resume, rollback, stop
 from treadle.testing.command import treadle
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

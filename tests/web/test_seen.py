@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle import deploy
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import UsageError
+from treadle.live import deploy
 from treadle.web import access_log
 from treadle.web.access_log import AccessLog, route_of
 from treadle.web.tracing import Tracing, parent_of

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import NotFound, TreadleError
+from treadle.live import deploy
+from treadle.live.switch import Done, resume, rollback, stop
 from treadle.registry import promote
-from treadle.switch import Done, resume, rollback, stop
 
 ROWS = [{"distance": 100.0 * i, "seats": 1 + i, "carrier": "UA" if i % 2 else "AA", "wet": i % 3 == 0, "zone": 7, "at": "2013-04-01T12:00:00Z"} for i in range(8)]
 WORKERS = 2

@@ -20,7 +20,7 @@ import pytest
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.data.write_project import write_blank
-from treadle.deploy import running_endpoint
+from treadle.live.deploy import running_endpoint
 from treadle.ports.blobs import Blobs
 from treadle.registry import packages, versions
 from treadle.serving.address import free_port

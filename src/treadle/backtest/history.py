@@ -22,10 +22,10 @@ from treadle.core.errors import DataError, UsageError
 from treadle.core.schema import Field
 from treadle.features.rows import KEY, KNOWN, MOMENT, TARGET
 from treadle.monitoring.sketches import Sketch, sketch_column
-from treadle.packaging import feature_columns
 from treadle.serving.requests import fields_of
 from treadle.training.target import Target, target_of
-from treadle.turn import turn
+from treadle.wheel.packaging import feature_columns
+from treadle.wheel.turn import turn
 
 NEVER = 2**62
 

@@ -26,9 +26,9 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import UsageError
 from treadle.core.records import Ref
 from treadle.monitoring import alarms
-from treadle.origin import environment_state
 from treadle.pipelines.hand_out import HandOut
 from treadle.ports.executor import Resources
+from treadle.provenance.origin import environment_state
 
 KIND, LIFE = "backtest", "backtest_life"
 Tell = Callable[[str], None]

@@ -25,7 +25,7 @@ from treadle.core.declare.model import Candidate, Model
 from treadle.core.errors import DataError
 from treadle.features.rows import MOMENT, TARGET
 from treadle.monitoring.reference import Normal, read_reference, write_reference
-from treadle.origin import environment_state
+from treadle.provenance.origin import environment_state
 from treadle.training import estimators
 from treadle.training.evaluate import evaluate
 from treadle.training.search import outputs, search

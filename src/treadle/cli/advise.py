@@ -50,8 +50,8 @@ def advise(
     """
     from dataclasses import asdict
 
-    from treadle.advise import measure
     from treadle.core.declare.pipeline import size
+    from treadle.live.advise import measure
     from treadle.serving.modes import Needs, choices
 
     given = {"latency": latency, "volume": volume, "arrives": arrives, "connected": connected, "cores": cores}

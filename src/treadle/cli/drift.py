@@ -29,8 +29,8 @@ def drift(
     Each side is a file (Parquet, CSV, JSON lines), a data set of the project or a model. NAME@3 is its version 3, and NAME@2013-01-01..2013-02-01 the
     rows of a window. A model as the older side is what its champion was trained on; as the newer, what it was asked.
     """
-    from treadle import sides
     from treadle.core.errors import UsageError
+    from treadle.live import sides
     from treadle.monitoring import compared
 
     wanted = [c.strip() for c in columns.split(",") if c.strip()] if columns else None

@@ -24,8 +24,8 @@ from treadle.cli import show
 @click.pass_context
 def erase(ctx: click.Context, subject: str, request: str, reason: str, yes: bool, dry_run: bool, no_wait: bool, list_: bool, json_: bool) -> int:
     """Forget a person: out of every store for good, with a proof that names nobody and the models that learned from them."""
-    from treadle import erase as work
     from treadle.core.errors import UsageError
+    from treadle.persons import erase as work
 
     with show.opened(ctx) as ws:
         if list_:
@@ -163,7 +163,7 @@ def _list(ws: Any, json_: bool) -> None:
 @click.pass_context
 def export(ctx: click.Context, subject: str, out: Path, json_: bool) -> None:
     """Give a person their data back: rows, features and predictions, as JSON lines and CSV, with a manifest."""
-    from treadle.hand_over import hand_over
+    from treadle.persons.hand_over import hand_over
 
     out = out.absolute()  # where the command was typed
     with show.opened(ctx) as ws:

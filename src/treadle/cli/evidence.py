@@ -38,7 +38,7 @@ def card(ctx: click.Context, model: str, number: int | None, format_: str, out: 
     if format_ == "json":
         text = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
     elif format_ == "bom":
-        from treadle.origin import recorded_environment
+        from treadle.provenance.origin import recorded_environment
 
         recorded = recorded_environment(version["environment"]["packages"], ws.blobs) if version["environment"].get("packages") else None
         text = json.dumps(cards.bom(version, made, ws.ledger, recorded["packages"] if recorded else None), indent=2, ensure_ascii=False) + "\n"

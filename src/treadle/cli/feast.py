@@ -49,8 +49,8 @@ def import_(ctx: click.Context, repository: Path, python: str, values: bool, out
 @click.pass_context
 def export(ctx: click.Context, folder: Path, redis: str) -> None:
     """Write the views as a Feast repository: their histories as Parquet, and the definitions."""
-    from treadle.materialise import histories
     from treadle.stacks.feast_export import export as write
+    from treadle.wheel.materialise import histories
 
     with show.opened(ctx) as ws:
         written = write(ws.project.name, histories(ws, list(ws.project.views.values())), folder.resolve(), online=redis or "sqlite")

@@ -105,7 +105,7 @@ def check(ctx: click.Context, model: str, rows: int, number: int | None, product
     The rows go one by one, at their own moments, through the parser, an online store that is brought forward in time, the features of the request,
     and the encoding. What was found is recorded as evidence. A deployment does the same, and is refused if a feature differs.
     """
-    from treadle import feature_checks
+    from treadle.live import feature_checks
 
     ws = show.workspace(ctx)
     declared = ws.model(model)

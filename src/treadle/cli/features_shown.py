@@ -15,7 +15,7 @@ from treadle.core.errors import NotFound, TreadleError, UsageError
 from treadle.data import versions as data_versions
 from treadle.features import graph
 from treadle.registry import promote, versions
-from treadle.steps import view_digest
+from treadle.wheel.steps import view_digest
 
 
 def samples(ws: Workspace) -> dict[str, pl.DataFrame]:
@@ -43,7 +43,7 @@ def answering(ws: Workspace) -> dict[str, list[int]]:
 
 def listed(ws: Workspace) -> list[dict[str, Any]]:
     """Every feature, with how fresh its online values are."""
-    from treadle.materialise import standing
+    from treadle.wheel.materialise import standing
 
     fresh: dict[str, str] = {}
     for view in ws.project.views.values():

@@ -175,7 +175,7 @@ def _metric(evaluation: Any) -> str:
 @click.pass_context
 def status(ctx: click.Context, json_: bool) -> None:
     """Say how the project stands: data, versions, what answers, open alarms, and what needs a person."""
-    from treadle.deploy import missed, running_endpoint
+    from treadle.live.deploy import missed, running_endpoint
     from treadle.monitoring.alarms import open_alarms
     from treadle.pipelines.run import mark_interrupted
     from treadle.registry import promote, versions
@@ -247,7 +247,7 @@ def _features(ws: Any, model: str) -> list[str]:
     """What is to be said of the online values a model looks up: those that are too old or not there, or that the store is down."""
     from treadle.cli.online import length
     from treadle.core.errors import StorageError, Unavailable
-    from treadle.materialise import standing
+    from treadle.wheel.materialise import standing
 
     said = []
     try:

@@ -77,7 +77,7 @@ def watch(ctx: click.Context, model: str, follow: bool, every: float, metrics: P
     Each look first reads the data again where they changed, and brings the feature values the endpoint looks up to what is known now.
     """
     from treadle.core.errors import ProjectError
-    from treadle.deploy import refresh
+    from treadle.live.deploy import refresh
     from treadle.monitoring import alarms
     from treadle.monitoring.figures import figures
     from treadle.reactions import step

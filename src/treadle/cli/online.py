@@ -31,9 +31,9 @@ NOTES = 10.0  # seconds between two lines about a step that goes on
 def materialise(ctx: click.Context, view: str, since: str | None, until: str | None, exact: bool, follow: bool, every: float, json_: bool) -> None:
     """Bring the online store to what is known now, of one view or of all. Values there are never replaced by older ones."""
     from treadle.features.latest import incremental
-    from treadle.materialise import follow as follow_
-    from treadle.materialise import materialise as fill
-    from treadle.materialise import note_stale, view_of
+    from treadle.wheel.materialise import follow as follow_
+    from treadle.wheel.materialise import materialise as fill
+    from treadle.wheel.materialise import note_stale, view_of
 
     if follow and (since or until or exact):
         raise UsageError("--follow goes with neither --from, --to nor --exact.")
@@ -87,7 +87,7 @@ def materialise(ctx: click.Context, view: str, since: str | None, until: str | N
 @click.pass_context
 def online(ctx: click.Context, json_: bool) -> None:
     """Say what the online store holds: of each view how many entities, how fresh, and whether that is too old."""
-    from treadle.materialise import KIND, note_stale, standing
+    from treadle.wheel.materialise import KIND, note_stale, standing
 
     ws = show.workspace(ctx)
     found = [standing(ws, view) for view in ws.project.views.values()]

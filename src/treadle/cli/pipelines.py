@@ -28,7 +28,7 @@ def plan(ctx: click.Context, target: str, assigned: Sequence[str], as_of: str | 
 
     A line with `!` says what a step reads that a stored result is not told by: the clock, the network, a file it opens by a fixed name.
     """
-    from treadle.start import planned
+    from treadle.wheel.start import planned
 
     with show.opened(ctx) as ws:
         steps = planned(ws, target, params=show.assignments(assigned), as_of=parse_time(as_of) if as_of else None)
@@ -74,7 +74,7 @@ def resume(ctx: click.Context, run: str, executor: str, reason: str, json_: bool
 
 def _answer_again(ctx: click.Context, model: str, reason: str, json_: bool) -> int:
     from treadle.cli.serving import switched
-    from treadle.switch import resume as go_on
+    from treadle.live.switch import resume as go_on
 
     ws = show.workspace(ctx)
     done = go_on(ws, ws.model(model), reason)
@@ -89,7 +89,7 @@ def _resume(ws: Any, run: str, json_: bool) -> int:
     from treadle.cli.project import ended
     from treadle.pipelines import lease
     from treadle.pipelines.run import RUN
-    from treadle.start import resume as go_on
+    from treadle.wheel.start import resume as go_on
 
     record = ws.ledger.get(RUN, run) if run else None
     if record is not None and record["status"] == "running" and not lease.gone(record["owner"]) and not json_:
@@ -299,8 +299,8 @@ def logs(ctx: click.Context, run: str, step: str, follow: bool) -> None:
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, json_: bool) -> None:
     """Say what differs between two runs of one model or pipeline: code, parameters, data, results and metrics, times."""
-    from treadle.compare import compare
     from treadle.pipelines.lookup import find_run
+    from treadle.provenance.compare import compare
 
     ws = show.workspace(ctx)
     found = compare(ws, find_run(old, ws.ledger), find_run(new, ws.ledger))

@@ -66,7 +66,7 @@ def run(ctx: click.Context, target: str, assigned: Sequence[str], as_of: str | N
     what would run and why.
     """
     from treadle.cli.live import following
-    from treadle.start import only, start
+    from treadle.wheel.start import only, start
 
     params = show.assignments(assigned)
     moment = parse_time(as_of) if as_of else None
@@ -77,7 +77,7 @@ def run(ctx: click.Context, target: str, assigned: Sequence[str], as_of: str | N
             with show.unheard():
                 show.say(f"{ws.project.name}: {name}")
         if declared is not None and not until and not params:
-            from treadle.turn import already
+            from treadle.wheel.turn import already
 
             made = already(ws, declared, as_of=moment)
             if made is not None:

@@ -20,8 +20,8 @@ def reactions(ctx: click.Context, json_: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
+    from treadle.live.retraining import KIND
     from treadle.reactions import HOLD
-    from treadle.retraining import KIND
 
     ws = show.workspace(ctx)
     told: list[dict[str, Any]] = []
@@ -104,7 +104,7 @@ def reject(ctx: click.Context, reaction: str, reason: str) -> None:
 
 
 def _say(ctx: click.Context, reaction: str, yes: bool, reason: str) -> None:
-    from treadle.retraining import say
+    from treadle.live.retraining import say
 
     record = say(show.workspace(ctx), reaction, yes=yes, reason=reason)
     show.say(f"{reaction}: {record['answer']['by']} said {'yes' if yes else 'no'} to version {record['version']} of {record['model']}")

@@ -31,8 +31,8 @@ def register(
     examples: Path | None, python: Path | None, seconds: float, json_: bool,
 ) -> None:  # fmt: skip
     """Take over a model made elsewhere: an ONNX file, or a folder with an MLmodel file. Then: treadle deploy NAME"""
-    from treadle import take_over
     from treadle.backends.onnx_file import Wish
+    from treadle.wheel import take_over
 
     ws = show.workspace(ctx)
     wish = Wish(

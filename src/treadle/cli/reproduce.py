@@ -27,7 +27,7 @@ def reproduce(ctx: click.Context, model: str, number: int | None, here: bool, sc
     The recorded code, packages, data version, seed and number of threads are brought back in a folder of their own and trained from.
     Exit code 0: equal; 4: it differs, and this is in what and probably why; else what stands in the way.
     """
-    from treadle.reproduce import reproduce
+    from treadle.provenance.reproduce import reproduce
 
     if here and scratch:
         raise click.UsageError("--here and --from-scratch exclude each other.")

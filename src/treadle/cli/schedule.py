@@ -56,7 +56,7 @@ def schedule(ctx: click.Context, json_: bool) -> None:
         return
     rows = [(s["schedule"], s["target"], "; ".join(s["when"]), s["next_local"] or "", s["last_local"] or "", s["state"]) for s in listed]
     show.table(["schedule", "target", "when", "next slot", "last run", "state"], rows)
-    from treadle.scheduler import running
+    from treadle.wheel.scheduler import running
 
     if not running(ws):
         show.say("\nNo scheduler is running, so nothing starts by itself: treadle schedule run")
@@ -73,7 +73,7 @@ def run(ctx: click.Context, every: float, once: bool, port: int | None) -> None:
 
     Stopped by SIGTERM or Ctrl-C it leaves at once; a run that was going on is resumed by the next scheduler.
     """
-    from treadle.scheduler import follow, tick
+    from treadle.wheel.scheduler import follow, tick
 
     if once and port:
         raise click.UsageError("--once takes no calls; leave out --http.")
@@ -121,8 +121,8 @@ def run(ctx: click.Context, every: float, once: bool, port: int | None) -> None:
 @click.pass_context
 def trigger(ctx: click.Context, name: str, given: tuple[str, ...], leave_it: bool) -> int:
     """Run a schedule's target now, by hand. It waits for no debounce or cooldown, but for the budget."""
-    from treadle import scheduler as s
     from treadle.pipelines.schedule import Wait
+    from treadle.wheel import scheduler as s
 
     ws = ctx.with_resource(show.opened(ctx))
     found = s.schedule_of(ws, name)
@@ -148,7 +148,7 @@ def trigger(ctx: click.Context, name: str, given: tuple[str, ...], leave_it: boo
 @click.pass_context
 def pause(ctx: click.Context, name: str, reason: str) -> None:
     """Let a schedule start nothing for now. Events are kept; slots that pass are missed ones (see catch_up)."""
-    from treadle import scheduler as s
+    from treadle.wheel import scheduler as s
 
     ws = show.workspace(ctx)
     s.pause(ws, s.schedule_of(ws, name), reason)
@@ -161,7 +161,7 @@ def pause(ctx: click.Context, name: str, reason: str) -> None:
 @click.pass_context
 def resume(ctx: click.Context, name: str, reason: str) -> None:
     """Let a paused schedule start again."""
-    from treadle import scheduler as s
+    from treadle.wheel import scheduler as s
 
     ws = show.workspace(ctx)
     s.unpause(ws, s.schedule_of(ws, name), reason)
@@ -183,7 +183,7 @@ def backfill(ctx: click.Context, target: str, start: str, end: str, every: str, 
 
     Run again it does what is missing or failed, and nothing twice. A partition that fails does not stop the others; then the exit code is 1.
     """
-    from treadle import backfill as b
+    from treadle.wheel import backfill as b
 
     ws = ctx.with_resource(show.opened(ctx))
     try:
@@ -212,7 +212,7 @@ def backfill(ctx: click.Context, target: str, start: str, end: str, every: str, 
 
 def _listed(ws: Workspace, declared: Schedule) -> dict[str, Any]:
     from treadle.pipelines.schedule import STATE, Wait, pending
-    from treadle.scheduler import look, until_words
+    from treadle.wheel.scheduler import look, until_words
 
     now = ws.clock.now()
     state = ws.ledger.get(STATE, declared.name)

@@ -29,7 +29,7 @@ def deploy(ctx: click.Context, model: str, number: int | None, port: int | None,
 
     Only a version that passed its gates can be deployed. A second version first runs in shadow beside the champion.
     """
-    from treadle.deploy import deploy as start
+    from treadle.live.deploy import deploy as start
 
     ws = show.workspace(ctx)
     record = start(
@@ -55,7 +55,7 @@ def deploy(ctx: click.Context, model: str, number: int | None, port: int | None,
 @click.pass_context
 def predict(ctx: click.Context, model: str, row: str | None, file: Path | None, sample: bool) -> None:
     """Ask the running endpoint for a prediction and print its answer as JSON."""
-    from treadle.deploy import connect, running_endpoint
+    from treadle.live.deploy import connect, running_endpoint
 
     ws = show.workspace(ctx)
     declared = ws.model(model)
@@ -119,7 +119,7 @@ def rollback(ctx: click.Context, model: str, reason: str, number: int | None, js
 
     It is in effect within seconds, also when the endpoint hangs. The version that went is not deployed again.
     """
-    from treadle.switch import rollback as back
+    from treadle.live.switch import rollback as back
 
     ws = show.workspace(ctx)
     done = back(ws, ws.model(model), reason, to=number, tell=(lambda line: None) if json_ else show.say)
@@ -139,7 +139,7 @@ def stop(ctx: click.Context, model: str, kill: bool, reason: str) -> None:
     ws = show.workspace(ctx)
     declared = ws.model(model)
     if kill:
-        from treadle.switch import stop as kill_switch
+        from treadle.live.switch import stop as kill_switch
 
         done = kill_switch(ws, declared, reason)
         says = done.record["stopped"]
@@ -147,7 +147,7 @@ def stop(ctx: click.Context, model: str, kill: bool, reason: str) -> None:
         switched(done, False)
         show.say(f"Go on with: treadle resume {declared.name} --reason TEXT")
         return
-    from treadle.deploy import stop as end
+    from treadle.live.deploy import stop as end
 
     pid = end(ws, declared.name)
     show.say(f"the endpoint of {declared.name} (process {pid}) has stopped")
@@ -167,9 +167,9 @@ def switched(done: Any, json_: bool) -> None:
 @click.pass_context
 def rollout(ctx: click.Context, model: str, json_: bool) -> None:
     """Say how a challenger, or a new champion on trial, stands: its stage, and what the evidence says now. Changes nothing."""
-    from treadle.deploy import missed, running_endpoint
+    from treadle.live.deploy import missed, running_endpoint
+    from treadle.live.rollout import judged
     from treadle.registry import promote
-    from treadle.rollout import judged
 
     ws = show.workspace(ctx)
     declared = ws.model(model)

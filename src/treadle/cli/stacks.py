@@ -63,7 +63,7 @@ def compile_(
 def _airflow(ws: Workspace, model: Model, schedule: str | None) -> str:
     from treadle.pipelines.graph import ordered
     from treadle.stacks.airflow import compile_airflow
-    from treadle.turn import build
+    from treadle.wheel.turn import build
 
     steps = ordered(build(ws, model, as_of=None, settings=None, champion=None, cause={}))
     graph = [(step.name, list(dict.fromkeys(step.inputs.values()))) for step in steps]
@@ -79,8 +79,8 @@ def _github(ws: Workspace, model: Model) -> str:
 
 
 def _up(ws: Workspace, model: Model, engine: str, port: int | None, roles: tuple[str, ...]) -> str:
+    from treadle.live.up import ROLES
     from treadle.stacks.up import compile_container, compile_unit
-    from treadle.up import ROLES
 
     unknown = next((r for r in roles if r not in ROLES), None)
     if unknown is not None:

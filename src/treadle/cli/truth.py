@@ -20,7 +20,7 @@ def truth(ctx: click.Context, model: str, metric: str, json_: bool) -> None:
     Below it what is to be expected of the windows whose outcomes have not come, if the model's probabilities are right.
     """
     from treadle.core.errors import UsageError
-    from treadle.settled import settle, told
+    from treadle.live.settled import settle, told
 
     ws = show.workspace(ctx)
     declared = ws.model(model)
@@ -81,9 +81,9 @@ def review(ctx: click.Context, prediction: str, value: str, model: str, limit: i
     """
     from treadle.core.errors import ProjectError, UsageError
     from treadle.core.masking import masked_row, personal_columns
+    from treadle.live.settled import truth_of
     from treadle.monitoring.review import answer, waiting
     from treadle.registry import versions
-    from treadle.settled import truth_of
 
     ws = show.workspace(ctx)
     declared = ws.model(model)

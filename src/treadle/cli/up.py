@@ -25,7 +25,7 @@ def up(ctx: click.Context, roles: tuple[str, ...], every: float, console_port: i
 
     Killed, it leaves them running, and the next `treadle up` goes on with them. Stopped by SIGTERM or Ctrl-C it lets all of them leave.
     """
-    from treadle.up import ROLES, Supervisor, standing
+    from treadle.live.up import ROLES, Supervisor, standing
 
     ws = show.workspace(ctx)
     if look:

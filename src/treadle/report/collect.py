@@ -10,7 +10,7 @@ from treadle.assemble import Workspace
 from treadle.core.clock import iso
 from treadle.core.declare.model import Model
 from treadle.core.records import Record
-from treadle.deploy import ENDPOINT
+from treadle.live.deploy import ENDPOINT
 from treadle.registry import promote, versions
 from treadle.report import audit, matured, production, watched
 from treadle.report.evidence import evaluation_of, version_of

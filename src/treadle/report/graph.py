@@ -23,8 +23,8 @@ from treadle.pipelines.plan import LATEST, RESULT
 from treadle.pipelines.run import APPROVAL, RUN, steps_of
 from treadle.ports.ledger import Ledger
 from treadle.registry import promote, versions
-from treadle.start import only
-from treadle.turn import build
+from treadle.wheel.start import only
+from treadle.wheel.turn import build
 
 TAIL = 20  # lines of a log that are shown where nothing else is said
 LONGEST = 300_000  # characters of logs and tracebacks in all; what failed comes first

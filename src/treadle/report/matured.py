@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from treadle import settled
 from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import TreadleError
+from treadle.live import settled
 
 SHOWN = ("roc_auc", "log_loss", "accuracy", "brier", "mae", "rmse", "r2")
 MOST = 3  # metrics of a table

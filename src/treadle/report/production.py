@@ -21,7 +21,7 @@ from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import packages
 from treadle.report.summed import summed
 from treadle.report.sums import BINS, DAY, FINE, FROZEN, LOOP, SPREAD, Day, Sums, date_of
-from treadle.turn import load_version
+from treadle.wheel.turn import load_version
 
 Known = tuple[Prediction, float]
 

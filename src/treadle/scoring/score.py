@@ -19,7 +19,6 @@ from typing import Any
 
 import polars as pl
 
-from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -29,13 +28,14 @@ from treadle.core.errors import Conflict, DataError, NotFound, Refused, UsageErr
 from treadle.core.ids import new_id
 from treadle.core.records import Link, Record, Ref
 from treadle.data import versions as data_versions
-from treadle.materialise import newest_of, view_values
 from treadle.ports.executor import Task, WorkerLost
 from treadle.registry import conditions, packages, promote, versions
 from treadle.scoring.inputs import Input, find_input
 from treadle.scoring.outputs import check_output, deliver
 from treadle.scoring.parts import PART_ROWS, ROW, Job, Part, finished, parts_of, place_of, score_part, writing
 from treadle.serving import recalibration
+from treadle.wheel import steps as work
+from treadle.wheel.materialise import newest_of, view_values
 
 KIND = "scoring"
 _LOST = 3  # times a part is done again whose worker died
@@ -157,7 +157,7 @@ def _views(model: Model, version: Record, manifest: Mapping[str, Any], sent: Seq
 
 
 def _definitions(ws: Workspace, views: Sequence[View]) -> list[str]:
-    from treadle.materialise import definition_of
+    from treadle.wheel.materialise import definition_of
 
     return [definition_of(ws, view) for view in views]
 

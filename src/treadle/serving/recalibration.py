@@ -14,7 +14,7 @@ The same rows learned in the same order give the same weights to the last bit (`
 answers the same to the last bit in the endpoint, in a bulk scoring and in a backtest: one function, a row at a time (`answer`).
 Unit of independence: the row, one after the other. For binary tasks.
 
-What production has learned is a record of kind `recalibration` (`treadle.learning`); `applied` reads it for whoever answers.
+What production has learned is a record of kind `recalibration` (`treadle.live.learning`); `applied` reads it for whoever answers.
 """
 
 from __future__ import annotations

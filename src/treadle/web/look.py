@@ -8,8 +8,8 @@ from treadle.assemble import Workspace
 from treadle.core.errors import NotFound
 from treadle.core.masking import personal_columns
 from treadle.core.records import Event, Record
-from treadle.deploy import ENDPOINT, running_endpoint
 from treadle.governance.lineage import story
+from treadle.live.deploy import ENDPOINT, running_endpoint
 from treadle.monitoring import alarms
 from treadle.pipelines.run import RUN
 from treadle.registry import versions

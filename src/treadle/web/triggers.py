@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from treadle.assemble import Workspace
 from treadle.core.errors import Conflict
-from treadle.scheduler import follow
 from treadle.serving.address import port_free
 from treadle.web.api.asked import token_of
 from treadle.web.api.triggers import make_app
+from treadle.wheel.scheduler import follow
 
 HOST = "127.0.0.1"
 

@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from treadle.assemble import Workspace
 from treadle.data import json_rows
-from treadle.materialise import Pushed, push
 from treadle.web.api.asked import Declined, body_of, guarded, said
+from treadle.wheel.materialise import Pushed, push
 
 LARGEST_BODY = 4 * 1024 * 1024
 MOST_ROWS = 10_000

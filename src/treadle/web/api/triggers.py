@@ -24,9 +24,9 @@ from treadle.assemble import Workspace
 from treadle.core.declare.schedule import Call, Schedule
 from treadle.core.ids import new_id
 from treadle.pipelines.schedule import SLOT, slot_id
-from treadle.scheduler import trigger
 from treadle.web.api import features
 from treadle.web.api.asked import Declined, body_of, guarded, no_route, read_json, said, token_of
+from treadle.wheel.scheduler import trigger
 
 LARGEST_BODY = 64 * 1024
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)

@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -34,7 +33,8 @@ from treadle.ports.ledger import Ledger
 from treadle.ports.online import Key, Value
 from treadle.registry import packages, promote
 from treadle.registry import versions as registry
-from treadle.turn import data_step, in_memory, view_step
+from treadle.wheel import steps as work
+from treadle.wheel.turn import data_step, in_memory, view_step
 
 KIND = "online_view"
 STREAM = "online_stream"

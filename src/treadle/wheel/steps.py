@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from treadle import in_parts
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso, parse_time
@@ -32,14 +31,15 @@ from treadle.features import history as histories
 from treadle.features import large
 from treadle.features import rows as feature_rows
 from treadle.monitoring import alarms
-from treadle.origin import code_of, environment, environment_state
-from treadle.packaging import answers, feature_columns, pack, sign_package
 from treadle.pipelines.results import Filed
 from treadle.pipelines.run import Progress
 from treadle.ports.blobs import Blobs
 from treadle.ports.ledger import Ledger
+from treadle.provenance.origin import code_of, environment, environment_state
 from treadle.registry import versions as registry
 from treadle.serving.loaded import Loaded
+from treadle.wheel import in_parts
+from treadle.wheel.packaging import answers, feature_columns, pack, sign_package
 
 BASELINES = {
     "regression": "always the mean", "forecast": "the same time a season ago", "quantile": "the same time a season ago", "ranking": "every row alike",

@@ -27,11 +27,11 @@ from treadle import __version__
 from treadle.assemble import Workspace
 from treadle.core.canonical import canonical
 from treadle.core.errors import Corrupt
-from treadle.git import told
 from treadle.pipelines.house import house
 from treadle.pipelines.installed import distributions
 from treadle.ports.blobs import Blobs
 from treadle.project_file import PROJECT_FILE
+from treadle.provenance.git import told
 
 ENVIRONMENT = ("treadle", "numpy", "polars", "scikit-learn", "lightgbm", "xgboost-cpu", "onnx", "onnxruntime", "skops", "optuna")
 LARGEST, ALL = 10_000_000, 50_000_000  # bytes of one file, and of all files, that git does not know yet
@@ -144,7 +144,7 @@ def environment_state() -> dict[str, Any]:
     return {
         "python": platform.python_version(), "implementation": platform.python_implementation(),
         "platform": " ".join([platform.system(), *filter(None, platform.libc_ver())]), "machine": platform.machine(), "cpu": _cpu(),
-        "packages": packages, "local": local, "treadle": {"version": __version__, "digest": house("treadle.turn")},
+        "packages": packages, "local": local, "treadle": {"version": __version__, "digest": house("treadle.wheel.turn")},
     }  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def _elsewhere(top: Path) -> list[str]:
 
 
 def _loaded() -> list[tuple[str, Path]]:
-    ours = str(Path(__file__).resolve().parent) + os.sep
+    ours = str(Path(__file__).resolve().parents[1]) + os.sep
     found = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -19,12 +19,12 @@ from treadle.core.errors import Conflict, NotFound
 from treadle.core.records import Link, Record, Ref
 from treadle.data import promises, quarantine, suppressed, versions
 from treadle.data.suppressed import KIND
-from treadle.erase_kept import of_backtests, out_of_journals
-from treadle.erase_search import STAYS, logged, loose_files, search
 from treadle.features import large
 from treadle.governance import erased_answers, erasure
 from treadle.governance.erasure import Plan
 from treadle.governance.traces import Marks
+from treadle.persons.kept import of_backtests, out_of_journals
+from treadle.persons.searched import STAYS, logged, loose_files, search
 from treadle.pipelines import plan as results
 from treadle.pipelines import run as runs
 from treadle.pipelines.lease import gone

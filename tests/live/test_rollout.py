@@ -13,11 +13,11 @@ import pytest
 from treadle.assemble import Workspace
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.errors import ProjectError
+from treadle.live.rollout import rollout
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
 from treadle.ports.predictions import Outcome, Prediction
 from treadle.registry import intervene, promote, versions
-from treadle.rollout import rollout
 from treadle.serving.entries import KEY
 from treadle.serving.requests import micros
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import treadle
-from treadle import rebuild
 from treadle.assemble import Workspace, open_workspace
 from treadle.backends.catalog import open_backend
 from treadle.core.canonical import canonical, plain
@@ -31,13 +30,14 @@ from treadle.core.ids import new_id
 from treadle.core.records import Link, Record, Ref
 from treadle.data import versions as data_versions
 from treadle.monitoring.reference import FILE as REFERENCE
-from treadle.origin import environment_state, recorded_environment
 from treadle.ports.blobs import Blobs
-from treadle.rebuild import Difference, Obstacle
+from treadle.provenance import rebuild
+from treadle.provenance.origin import environment_state, recorded_environment
+from treadle.provenance.rebuild import Difference, Obstacle
 from treadle.registry import foreign, packages
 from treadle.registry import versions as registry
 from treadle.settings import TABLE
-from treadle.turn import turn
+from treadle.wheel.turn import turn
 
 KIND = "reproduction"
 AGAIN = 120.0  # seconds: a training as short as this is run twice when it differs, to see whether it differs from itself
@@ -292,7 +292,7 @@ def _train(
     }  # fmt: skip
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     done = subprocess.run(
-        [str(python), "-m", "treadle.reproduce", str(asked)], cwd=request["folder"], env=env, capture_output=True, text=True, check=False
+        [str(python), "-m", "treadle.provenance.reproduce", str(asked)], cwd=request["folder"], env=env, capture_output=True, text=True, check=False
     )
     if not answer.exists():
         told = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.core.clock import iso
 from treadle.core.errors import Conflict, TreadleError, UsageError
 from treadle.core.records import Ref
+from treadle.live import deploy
 from treadle.pipelines.lease import alive, born, owner
 from treadle.registry import promote
 

@@ -26,12 +26,12 @@ from treadle.core.records import Link, Record, Ref
 from treadle.features.rows import KNOWN
 from treadle.governance.reaction import Cause
 from treadle.monitoring import alarms
-from treadle.packaging import feature_lists
 from treadle.pipelines.run import RUN, mark_interrupted
 from treadle.ports.notifier import Message
 from treadle.registry import conditions, promote, versions
-from treadle.start import resume
-from treadle.turn import load_version, turn
+from treadle.wheel.packaging import feature_lists
+from treadle.wheel.start import resume
+from treadle.wheel.turn import load_version, turn
 
 KIND = "reaction"
 OPEN = ("started", "asks", "challenges")

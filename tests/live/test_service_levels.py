@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import treadle as tr
-from treadle import service_levels
 from treadle.backends.memory_ledger import MemoryLedger
 from treadle.backends.memory_predictions import MemoryPredictions
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.declare.operations import JUDGED
+from treadle.live import service_levels
 from treadle.monitoring import alarms
 from treadle.monitoring.detectors import service
 from treadle.monitoring.detectors.service import Service

@@ -19,7 +19,7 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import CannotConvert, Refused
 from treadle.core.records import Ref
 from treadle.features import rows as feature_rows
-from treadle.origin import licences
+from treadle.provenance.origin import licences
 from treadle.registry import keys, mlmodel, packages
 from treadle.registry import versions as registry
 from treadle.serving.loaded import Loaded

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from treadle import in_parts
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.errors import ContractViolated, DataError
 from treadle.data import set_aside
-from treadle.materialise import materialise, newest_version
 from treadle.pipelines.run import Progress
+from treadle.wheel import in_parts
+from treadle.wheel.materialise import materialise, newest_version
 
 PROJECT = """
 import treadle as tr

@@ -19,12 +19,12 @@ import pytest
 from treadle.assemble import Workspace, open_workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Conflict, Unavailable, UsageError
-from treadle.deploy import deploy, running_endpoint, stop
+from treadle.live.deploy import deploy, running_endpoint, stop
+from treadle.live.up import PART, Supervisor, standing
 from treadle.pipelines.lease import alive
 from treadle.testing.command import treadle
 from treadle.testing.servers import postgres_url, schema_of
-from treadle.turn import turn
-from treadle.up import PART, Supervisor, standing
+from treadle.wheel.turn import turn
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 PROJECT = """import treadle as tr
@@ -38,7 +38,7 @@ project.watch(model)
 PROGRAM = """
 import sys, threading
 from treadle.assemble import open_workspace
-from treadle.up import Supervisor
+from treadle.live.up import Supervisor
 ws = open_workspace(sys.argv[1])
 Supervisor(ws, commands={"one": [sys.executable, "-c", "import time; time.sleep(600)"]}, tell=lambda line: print(line, flush=True)).run(threading.Event(), 0.05)
 """

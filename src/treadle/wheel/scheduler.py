@@ -25,13 +25,13 @@ from treadle.core.errors import Cancelled, Conflict, NotFound, TreadleError, Usa
 from treadle.core.ids import new_id
 from treadle.core.records import Record, Ref
 from treadle.data import filesets, sources, versions
-from treadle.git import told
 from treadle.monitoring import alarms
 from treadle.pipelines import declared, lease
 from treadle.pipelines import schedule as plan
 from treadle.pipelines.run import RUN
 from treadle.pipelines.schedule import SLOT, STATE, Due, Go, Spent, Wait
 from treadle.ports.notifier import Message
+from treadle.provenance.git import told
 
 SCHEDULER = "scheduler"
 LEASE = 30.0  # seconds without a beat after which a scheduler counts as gone
@@ -83,7 +83,7 @@ class Scheduler:
     """One scheduler: what it is known by, and what it saw of the others.
 
     Args:
-        start, resume: do the work; those of `treadle.start` if not given.
+        start, resume: do the work; those of `treadle.wheel.start` if not given.
         lease: seconds.
         tell: told each thing it does, in words.
     """
@@ -93,7 +93,7 @@ class Scheduler:
         tell: Tell = lambda line: None,
     ) -> None:  # fmt: skip
         if start is None or resume is None:
-            from treadle import start as work
+            from treadle.wheel import start as work
 
             start, resume = start or work.start, resume or work.resume
         self.ws, self.id = ws, new_id(SCHEDULER)

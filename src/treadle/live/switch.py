@@ -18,7 +18,7 @@ from treadle.assemble import Workspace
 from treadle.core.declare.model import Model
 from treadle.core.errors import Refused, StorageError, TreadleError
 from treadle.core.records import Record
-from treadle.deploy import ENDPOINT, connect, missed, running_endpoint, start
+from treadle.live.deploy import ENDPOINT, connect, missed, running_endpoint, start
 from treadle.pipelines.run import alive
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.address import port_free

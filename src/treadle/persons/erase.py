@@ -22,9 +22,9 @@ from treadle.core.ids import new_id
 from treadle.core.records import Record, Ref
 from treadle.data import suppressed
 from treadle.data.suppressed import KIND
-from treadle.erasing import Erasing, Say, found_in
-from treadle.erasing import look as look
 from treadle.governance.erasure import Plan
+from treadle.persons.erasing import Erasing, Say, found_in
+from treadle.persons.erasing import look as look
 
 
 def unfinished(ws: Workspace, subject: str) -> Record | None:

@@ -90,7 +90,7 @@ def backfill(
     Args:
         again: also those that are done.
     """
-    from treadle import start as work
+    from treadle.wheel import start as work
 
     start, resume = start or work.start, resume or work.resume
     name, hint = parameter(ws, target, param)

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 
-from treadle import steps as work
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.clock import iso, parse_time
@@ -20,13 +19,14 @@ from treadle.core.declare.model import Model
 from treadle.core.errors import DataError, NotFound, ProjectError
 from treadle.core.records import Record
 from treadle.data import versions as data_versions
-from treadle.deploy import _features, serve_again
 from treadle.features.history import history
 from treadle.features.parity import Mismatch
+from treadle.live.deploy import _features, serve_again
 from treadle.monitoring import alarms, skew
 from treadle.ports.predictions import Prediction
 from treadle.registry import packages, promote, versions
 from treadle.serving.requests import fields_of, micros
+from treadle.wheel import steps as work
 
 _MOST_VERSIONS = 5  # of a data set, for one sample
 _MOST_STEPS = 10  # from the newest version of a data set back

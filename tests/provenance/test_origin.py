@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from treadle import rebuild
 from treadle.backends.file_blobs import FileBlobs
 from treadle.core.errors import Corrupt
-from treadle.origin import LARGEST, code_state, environment, environment_state, recorded_environment, unpack
+from treadle.provenance import rebuild
+from treadle.provenance.origin import LARGEST, code_state, environment, environment_state, recorded_environment, unpack
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -115,7 +115,7 @@ from pathlib import Path
 sys.path.insert(0, {str(repository / "lib")!r})
 import common.clean
 from treadle.backends.file_blobs import FileBlobs
-from treadle.origin import code_state
+from treadle.provenance.origin import code_state
 blobs = FileBlobs({str(blobs._root)!r})
 state = code_state(Path({str(repository / "ml")!r}), blobs)
 print(json.dumps([state, blobs.get(state["diff"]).decode()]))

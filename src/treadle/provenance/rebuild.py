@@ -18,9 +18,9 @@ from typing import Any
 
 import treadle
 from treadle.core.errors import Corrupt, NotFound, StorageError, TreadleError, Unavailable
-from treadle.git import git
-from treadle.origin import unpack
 from treadle.ports.blobs import Blobs
+from treadle.provenance.git import git
+from treadle.provenance.origin import unpack
 
 INSTALLED = ("site-packages", "dist-packages")
 

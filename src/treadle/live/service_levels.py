@@ -15,13 +15,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.levels import Levels
 from treadle.core.declare.model import Model
 from treadle.core.errors import Conflict, TreadleError
 from treadle.core.records import Record
+from treadle.live import deploy
 from treadle.monitoring import alarms
 from treadle.monitoring.detectors import service, staleness
 from treadle.monitoring.detectors.service import Service

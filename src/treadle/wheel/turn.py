@@ -12,7 +12,6 @@ from typing import Any
 
 import polars as pl
 
-from treadle import steps as work
 from treadle.assemble import Workspace, formats
 from treadle.core.canonical import digest, plain
 from treadle.core.clock import iso
@@ -25,15 +24,16 @@ from treadle.data.memory import free_memory
 from treadle.features.history import AT
 from treadle.features.large import size_of
 from treadle.features.rows import Values
-from treadle.origin import code_of
 from treadle.pipelines import results
 from treadle.pipelines.graph import Step
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Outcome, mark_interrupted
 from treadle.ports.executor import Resources
+from treadle.provenance.origin import code_of
 from treadle.registry import packages
 from treadle.registry import versions as registry
 from treadle.serving.loaded import Loaded
+from treadle.wheel import steps as work
 
 
 def turn(

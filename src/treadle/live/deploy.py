@@ -27,7 +27,6 @@ from treadle.data import suppressed
 from treadle.data import versions as data_versions
 from treadle.features import parity
 from treadle.features.online import Materialiser
-from treadle.materialise import materialise, note_stale
 from treadle.pipelines.run import Outcome, alive
 from treadle.registry import conditions, packages, promote, versions
 from treadle.serving import logged
@@ -35,7 +34,8 @@ from treadle.serving.address import free_port, port_free
 from treadle.serving.loaded import Loaded
 from treadle.serving.requests import micros
 from treadle.settings import scheme
-from treadle.turn import in_memory, load_version, turn, view_histories
+from treadle.wheel.materialise import materialise, note_stale
+from treadle.wheel.turn import in_memory, load_version, turn, view_histories
 
 ENDPOINT, PARITY = "endpoint", "parity"
 START_SECONDS = 30.0

@@ -14,10 +14,10 @@ from treadle.core.declare.model import Model
 from treadle.core.declare.pipeline import Pipeline
 from treadle.core.errors import Conflict, NotFound, ProjectError
 from treadle.core.records import Record
-from treadle.origin import code_of
 from treadle.pipelines import declared, purity
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import RUN, Outcome, mark_interrupted
+from treadle.provenance.origin import code_of
 
 
 def start(
@@ -35,7 +35,7 @@ def start(
     """
     name = target or only(ws)
     if name in ws.project.models:
-        from treadle.turn import turn  # what a model needs is much; a pipeline needs nothing of it
+        from treadle.wheel.turn import turn  # what a model needs is much; a pipeline needs nothing of it
 
         model = _model(ws, name, params)
         return turn(ws, model, cause=cause, as_of=as_of, run_id=run_id, champion=_champion(ws, model), until=until)
@@ -54,7 +54,7 @@ def planned(ws: Workspace, target: str = "", *, params: Mapping[str, Any] | None
     """What `start` would do, without doing it: see `Runner.plan`; each step with the `warnings` about what it reads unseen."""
     name, stands = target or only(ws), None
     if name in ws.project.models:
-        from treadle.turn import already, build
+        from treadle.wheel.turn import already, build
 
         model = _model(ws, name, params)
         stands = already(ws, model, as_of=as_of)
@@ -93,7 +93,7 @@ def resume(ws: Workspace, run_id: str = "", *, wait: bool = True) -> Outcome:
     if "model" not in request:
         raise Conflict(f"Run {record.id} was made by an older Treadle and cannot be gone on with.", hint="Start a new one: treadle run")
     from treadle.registry import versions
-    from treadle.turn import build
+    from treadle.wheel.turn import build
 
     model = ws.model(request["model"])
     champion = versions.get(model.name, int(request["champion"]), ws.ledger) if request.get("champion") else None

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from treadle import retraining
 from treadle.assemble import Workspace
 from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.declare.rollout import ABTest, Rollback
 from treadle.core.errors import Refused
 from treadle.core.records import Event, Record
-from treadle.deploy import ENDPOINT, missed, running_endpoint
+from treadle.live import retraining
+from treadle.live.deploy import ENDPOINT, missed, running_endpoint
 from treadle.monitoring import alarms
 from treadle.monitoring.judge import Finding
 from treadle.monitoring.watch import code_of, output_of

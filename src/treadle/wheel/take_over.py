@@ -19,9 +19,9 @@ from treadle.core.canonical import canonical
 from treadle.core.clock import iso
 from treadle.core.errors import Conflict, DataError, Refused, UsageError
 from treadle.core.records import Record
-from treadle.packaging import PARITY, sign_package
 from treadle.registry import foreign, mlmodel, packages, versions
 from treadle.serving.loaded import Loaded
+from treadle.wheel.packaging import PARITY, sign_package
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.IGNORECASE)
 

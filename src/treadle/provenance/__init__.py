@@ -1,0 +1,1 @@
+"""Where a run came from, kept so that it can be made again and compared."""
