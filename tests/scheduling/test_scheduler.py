@@ -17,7 +17,8 @@ from treadle.core.errors import Conflict, UsageError
 from treadle.core.records import Record, Ref
 from treadle.pipelines import schedule as plan
 from treadle.pipelines.run import RUN
-from treadle.wheel.scheduler import Scheduler, pause, schedule_of, trigger, unpause
+from treadle.wheel.scheduler import Scheduler
+from treadle.wheel.schedules import pause, schedule_of, trigger, unpause
 
 HEAD = """import treadle as tr
 project = tr.Project("demo", owner="me", goal="test")

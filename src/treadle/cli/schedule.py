@@ -56,7 +56,7 @@ def schedule(ctx: click.Context, json_: bool) -> None:
         return
     rows = [(s["schedule"], s["target"], "; ".join(s["when"]), s["next_local"] or "", s["last_local"] or "", s["state"]) for s in listed]
     show.table(["schedule", "target", "when", "next slot", "last run", "state"], rows)
-    from treadle.wheel.scheduler import running
+    from treadle.wheel.schedules import running
 
     if not running(ws):
         show.say("\nNo scheduler is running, so nothing starts by itself: treadle schedule run")
@@ -122,7 +122,8 @@ def run(ctx: click.Context, every: float, once: bool, port: int | None) -> None:
 def trigger(ctx: click.Context, name: str, given: tuple[str, ...], leave_it: bool) -> int:
     """Run a schedule's target now, by hand. It waits for no debounce or cooldown, but for the budget."""
     from treadle.pipelines.schedule import Wait
-    from treadle.wheel import scheduler as s
+    from treadle.wheel import schedules as s
+    from treadle.wheel.scheduler import Scheduler
 
     ws = ctx.with_resource(show.opened(ctx))
     found = s.schedule_of(ws, name)
@@ -131,7 +132,7 @@ def trigger(ctx: click.Context, name: str, given: tuple[str, ...], leave_it: boo
     if leave_it:
         show.say(f"recorded {slot.id}; {'the scheduler starts it' if s.running(ws) else 'it starts with: treadle schedule run'}")
         return 0
-    with s.Scheduler(ws, tell=show.say).alive() as me:
+    with Scheduler(ws, tell=show.say).alive() as me:
         claimed = me.claim_this(slot.id, ws.clock.now())
         if isinstance(claimed, Wait):
             raise Refused(f"{claimed.sentence}.", where=name, hint=f"It is recorded, and starts at {s.until_words(found, claimed.until)}.")
@@ -148,7 +149,7 @@ def trigger(ctx: click.Context, name: str, given: tuple[str, ...], leave_it: boo
 @click.pass_context
 def pause(ctx: click.Context, name: str, reason: str) -> None:
     """Let a schedule start nothing for now. Events are kept; slots that pass are missed ones (see catch_up)."""
-    from treadle.wheel import scheduler as s
+    from treadle.wheel import schedules as s
 
     ws = show.workspace(ctx)
     s.pause(ws, s.schedule_of(ws, name), reason)
@@ -161,7 +162,7 @@ def pause(ctx: click.Context, name: str, reason: str) -> None:
 @click.pass_context
 def resume(ctx: click.Context, name: str, reason: str) -> None:
     """Let a paused schedule start again."""
-    from treadle.wheel import scheduler as s
+    from treadle.wheel import schedules as s
 
     ws = show.workspace(ctx)
     s.unpause(ws, s.schedule_of(ws, name), reason)
@@ -212,7 +213,7 @@ def backfill(ctx: click.Context, target: str, start: str, end: str, every: str, 
 
 def _listed(ws: Workspace, declared: Schedule) -> dict[str, Any]:
     from treadle.pipelines.schedule import STATE, Wait, pending
-    from treadle.wheel.scheduler import look, until_words
+    from treadle.wheel.schedules import look, until_words
 
     now = ws.clock.now()
     state = ws.ledger.get(STATE, declared.name)

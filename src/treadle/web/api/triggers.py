@@ -26,7 +26,7 @@ from treadle.core.ids import new_id
 from treadle.pipelines.schedule import SLOT, slot_id
 from treadle.web.api import features
 from treadle.web.api.asked import Declined, body_of, guarded, no_route, read_json, said, token_of
-from treadle.wheel.scheduler import trigger
+from treadle.wheel.schedules import trigger
 
 LARGEST_BODY = 64 * 1024
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
