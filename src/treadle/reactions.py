@@ -24,6 +24,7 @@ from treadle.core.clock import iso, parse_time
 from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Retrain
 from treadle.core.records import Record
+from treadle.data import versions as data_versions
 from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.live import feature_checks, learning, retraining, service_levels, settled
@@ -131,12 +132,12 @@ def new_rows(ws: Workspace, model: Model, since: datetime) -> int:
     """Rows of the newest recorded version of the model's data set whose truth became known after a moment, and is known now."""
     import polars as pl
 
-    taken = ws.ledger.find("dataset_version", {"dataset": model.rows.name}, newest_first=True, limit=1)
+    taken = data_versions.newest(model.rows.name, ws.ledger)
     known = model.rows.known_time or model.rows.event_time
-    if not taken or known is None:
+    if taken is None or known is None:
         return 0
     inside = pl.col(known).is_between(pl.lit(since), pl.lit(ws.clock.now()), closed="right") & pl.col(model.target).is_not_null()
-    return int(ws.tables.scan(taken[0]["address"]).select(inside.sum()).collect().item() or 0)
+    return int(ws.tables.scan(taken.address).select(inside.sum()).collect().item() or 0)
 
 
 def _hold(ws: Workspace, model: Model, held: Held | None) -> None:

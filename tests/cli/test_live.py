@@ -103,6 +103,14 @@ def test_what_runs_and_what_waits_for_what() -> None:
     assert board().now(0.0, most=3)[-1][1] == "and 3 more"
 
 
+def test_a_step_that_says_how_far_it_is_stands_with_that_and_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = [Progress("load", "note", reason=f"{n:,} rows read") for n in (1_000, 2_000)]
+    assert board(Progress("load", "started", reason="never ran"), *far).now(3.0)[0] == ("▸", "load", "3 s", "2,000 rows read")
+    assert lines(Progress("load", "started"), *far) == []
+    monkeypatch.setattr(live, "NOTES", 0.0)
+    assert lines(Progress("load", "started"), *far) == ["  · load                   1,000 rows read", "  · load                   2,000 rows read"]
+
+
 def test_the_picture_in_a_terminal() -> None:
     made = board(Progress("load", "reused"), Progress("score", "started", tasks=40), *(Progress(f"score[{i}]", "done", 1.0) for i in range(3)))
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)

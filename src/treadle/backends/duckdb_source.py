@@ -17,6 +17,9 @@ folder, however large they are.
 
 from __future__ import annotations
 
+import atexit
+import gc
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -112,6 +115,14 @@ class DuckdbDialect:
         if isinstance(error, duckdb.IOException):
             return DataError(f"A file cannot be read: {said}.", where=self.shown, hint="Paths are relative to the project folder.")
         return DataError(f"DuckDB does not understand the query: {said}.", where=self.shown, hint="Try it in duckdb.")
+
+
+@atexit.register
+def _let_go() -> None:
+    """Once a result went out as Arrow, DuckDB's modules are kept to the end of the process, where some forty lines about leaks are printed for it."""
+    for name in [module for module in sys.modules if module.partition(".")[0] in ("duckdb", "_duckdb")]:
+        vars(sys.modules.pop(name)).clear()
+    gc.collect()
 
 
 class DuckdbSession:

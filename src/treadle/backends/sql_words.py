@@ -21,7 +21,9 @@ def literal(text: str) -> str:
 def there(path: Path, shown: str) -> Path:
     """The path of a database that is one file. Raises DataError when there is none."""
     if not path.is_file():
-        raise DataError("There is no such file.", where=shown, hint="The path is relative to the project folder.")
+        inside = f"{shown.partition(':')[0]}:{path.name}"
+        hint = f"After three slashes the path begins at the root; a file of the project folder is {inside}"
+        raise DataError("There is no such file.", where=shown, hint=hint if ":///" in shown else "The path is relative to the project folder.")
     return path
 
 

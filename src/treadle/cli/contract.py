@@ -132,11 +132,12 @@ def _dataset(ws: Workspace, name: str) -> Dataset:
 
 def _suspected(ws: Workspace, dataset: Dataset) -> list[dict[str, Any]]:
     from treadle.core.errors import TreadleError
+    from treadle.data import versions
     from treadle.data.privacy import suspicions
 
-    newest = ws.ledger.find("dataset_version", {"dataset": dataset.name}, newest_first=True, limit=1)
+    newest = versions.newest(dataset.name, ws.ledger)
     try:
-        rows = ws.tables.scan(newest[0]["address"]).head(5_000).collect() if newest else None
+        rows = ws.tables.scan(newest.address).head(5_000).collect() if newest is not None else None
     except TreadleError:
         return []
     known = {n for n, c in (dataset.contract.columns if dataset.contract else {}).items() if c.personal} | {dataset.subject}

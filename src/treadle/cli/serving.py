@@ -90,13 +90,14 @@ def _sample(ws: Any, model: str, endpoint: Any) -> dict[str, Any]:
     """The first row of the data set whose moment the online store is at, or simply the last row."""
     import polars as pl
 
+    from treadle.data import versions
     from treadle.features.parity import request_of
 
     declared = ws.model(model)
-    version = ws.ledger.find("dataset_version", {"dataset": declared.rows.name}, newest_first=True, limit=1)
-    if not version:
+    version = versions.newest(declared.rows.name, ws.ledger)
+    if version is None:
         raise NotFound(f"The data set {declared.rows.name!r} has no version yet.", hint="Run: treadle run")
-    rows = ws.tables.scan(version[0]["address"])
+    rows = ws.tables.scan(version.address)
     moment = declared.rows.event_time
     newest = [t for v in declared.views if (t := ws.online.newest(v.name)) is not None]
     if moment and newest:
@@ -104,7 +105,7 @@ def _sample(ws: Any, model: str, endpoint: Any) -> dict[str, Any]:
     taken = rows.head(1).collect()
     fields = [f["name"] for f in endpoint.signature()["fields"]]
     return request_of(
-        taken.row(0, named=True) if taken.height else ws.tables.scan(version[0]["address"]).tail(1).collect().row(0, named=True), fields
+        taken.row(0, named=True) if taken.height else ws.tables.scan(version.address).tail(1).collect().row(0, named=True), fields
     )
 
 

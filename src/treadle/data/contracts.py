@@ -59,9 +59,15 @@ def check(frame: pl.DataFrame, dataset: Dataset, unparsed: list[Unparsed], now: 
             except pl.exceptions.PolarsError as error:
                 raise ProjectError(
                     f"Rule {sentence!r} of data set {dataset.name!r} cannot be decided: {str(error).splitlines()[0]}", where=dataset.place,
-                    hint=f"It has: {', '.join(frame.columns[:30])}.",
+                    hint=_undeclared(expression(rule, sentence, dataset), frame, contract.columns) or f"It has: {', '.join(frame.columns[:30])}.",
                 ) from None  # fmt: skip
     return pl.concat(found).unique(maintain_order=True).sort("row", maintain_order=True)
+
+
+def _undeclared(rule: pl.Expr, frame: pl.DataFrame, columns: Mapping[str, Column]) -> str:
+    """What to do where a rule calculates with a column that is text because nobody says what it is."""
+    said = [name for name in rule.meta.root_names() if name not in columns and frame.schema.get(name) == pl.String]
+    return f"Column {said[0]!r} is read as text, since the contract does not say what it is: declare it, for example as tr.number()." if said else ""
 
 
 def again(frame: pl.DataFrame, dataset: Dataset, now: datetime) -> datetime | None:

@@ -54,7 +54,7 @@ def keep(
     """
     lazy = whole.lazy()
     state = ledger.get(STATE, dataset.name)
-    earlier = ledger.find(_VERSION, {"dataset": dataset.name}, newest_first=True, limit=_RECENT)
+    earlier = in_turn(dataset.name, ledger)[: -_RECENT - 1 : -1]
     rows = int(lazy.select(pl.len()).collect().item())
     newest = newest_moment(dataset, lazy, now)
     schema = {name: str(dtype) for name, dtype in lazy.collect_schema().items()}
@@ -72,6 +72,11 @@ def keep(
         what, place = " ".join(b.sentence for b in stops), f"data set {dataset.name!r} ({dataset.place})"
         raise ContractViolated(what, where=place, hint=_hint(dataset, stops))
     return found
+
+
+def in_turn(dataset: str, ledger: Ledger) -> list[Record]:
+    """The versions of a data set on record, oldest first. One whose content came again stands where it came last, by its number."""
+    return sorted(ledger.find(_VERSION, {"dataset": dataset}), key=lambda record: int(record.get("number", -1)))
 
 
 def due(dataset: Dataset, ledger: Ledger, now: datetime) -> str:

@@ -15,7 +15,7 @@ from treadle.core.declare.data import Dataset
 from treadle.core.errors import Conflict, DataError, NotFound, UsageError
 from treadle.core.masking import masked, personal_columns
 from treadle.core.records import Record
-from treadle.data.promises import STATE
+from treadle.data.promises import STATE, in_turn
 from treadle.data.quarantine import Decision, key_digest, key_text, row_digest
 from treadle.ports.ledger import Ledger
 from treadle.ports.tables import Tables
@@ -82,7 +82,7 @@ def since(dataset: Dataset, listed: Sequence[SetAside], ledger: Ledger, tables: 
     found = {r.row: str(state["taken"]) if state is not None else "" for r in listed}
     keys = pl.DataFrame([dict(zip(dataset.key, r.key)) for r in listed], schema=None, strict=False, infer_schema_length=None)
     left = set(found)
-    for version in ledger.find("dataset_version", {"dataset": dataset.name}, newest_first=True, limit=_VERSIONS):
+    for version in in_turn(dataset.name, ledger)[: -_VERSIONS - 1 : -1]:
         address = version["quarantine"]
         if not left or not address or not tables.exists(address):
             break

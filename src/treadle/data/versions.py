@@ -233,9 +233,8 @@ def result(version: Version) -> dict[str, Any]:
 
 def newest(dataset: str, ledger: Ledger) -> Version | None:
     """The newest version of a data set on record."""
-    found = ledger.find(KIND, {"dataset": dataset})
-    best = max(enumerate(found), key=lambda each: (int(each[1].get("number", -1)), each[0]), default=None)
-    return read(best[1]) if best is not None else None
+    found = promises.in_turn(dataset, ledger)
+    return read(found[-1]) if found else None
 
 
 def _exclude(frame: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, dict[str, int]]:

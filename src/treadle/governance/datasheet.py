@@ -21,7 +21,7 @@ from treadle.core.declare.datasheet import Datasheet
 from treadle.core.declare.project import Project
 from treadle.core.errors import NotFound
 from treadle.core.records import Record
-from treadle.data import versions
+from treadle.data import promises
 from treadle.governance import erasure
 from treadle.ports.ledger import Ledger
 from treadle.ports.tables import Tables
@@ -81,7 +81,7 @@ class Sheet:
 def collect(project: Project, name: str, ledger: Ledger, tables: Tables, clock: Clock) -> Sheet:
     """Look everything up. Raises NotFound for an unknown data set, and where none is named and the project has several."""
     dataset = _dataset(project, name)
-    known = ledger.find(versions.KIND, {"dataset": dataset.name})
+    known = promises.in_turn(dataset.name, ledger)
     newest = known[-1] if known else None
     frame = tables.scan(newest["address"]) if newest is not None and tables.exists(newest["address"]) else None
     persons = erasure.person_columns(project).get(dataset.name, ())

@@ -23,7 +23,7 @@ from treadle.core.canonical import plain
 from treadle.core.clock import iso
 from treadle.core.errors import Conflict, DataError, NotFound, ProjectError
 from treadle.core.records import Record, Ref
-from treadle.data import filesets, suppressed, versions
+from treadle.data import filesets, promises, suppressed
 from treadle.data.suppressed import spelt
 from treadle.features import history as histories
 from treadle.features import online
@@ -83,7 +83,7 @@ def _written(ws: Workspace, subject: str, folder: Path) -> dict[str, Any]:
 
     held = []
     for dataset in ws.project.datasets.values():
-        known = ws.ledger.find(versions.KIND, {"dataset": dataset.name})
+        known = promises.in_turn(dataset.name, ws.ledger)
         mine = columns.get(dataset.name, ())
         if not known or not mine:
             continue
@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
 def _features(ws: Workspace, columns: Mapping[str, tuple[str, ...]], subject: str) -> Iterator[tuple[str, pl.DataFrame]]:
     for view in ws.project.views.values():
         mine = [c for c in view.entity if c in columns.get(view.source.name, ())]
-        known = ws.ledger.find(versions.KIND, {"dataset": view.source.name})
+        known = promises.in_turn(view.source.name, ws.ledger)
         if not mine or not known:
             continue
         if ws.tables.exists(known[-1]["address"]):

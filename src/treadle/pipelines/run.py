@@ -198,7 +198,7 @@ def unusable(step: Step, found: Record, stores: Stores) -> str:
     try:
         if step.holds is not None:
             held = step.holds(results.load(found["codec"], found["address"], stores.blobs))
-            return "" if held else "what its stored result names is missing or damaged"
+            return "" if held else "what its stored result names is missing, damaged or not the newest"
         stores.blobs.verify(found["address"])
         if found["codec"] == results.LIST:
             for _, address in results.parts(found["address"], stores.blobs):

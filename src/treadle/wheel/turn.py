@@ -174,7 +174,7 @@ def data_step(ws: Workspace, dataset: Dataset) -> Step:
     return Step(
         f"data:{dataset.name}", work.take_version, {}, {"source": known, "declaration": work.declared_dataset(dataset), **now},
         {"dataset": dataset, "folder": ws.folder, "ws": ws}, [function] if function else [],
-        holds=lambda v: _rows_whole(ws, dataset, v) and ws.ledger.get(versions.KIND, versions.of(v).id) is not None,
+        holds=lambda v: _rows_whole(ws, dataset, v) and _taken_last(ws, dataset, v),
         cached=known is not None, outside=("source", *now),
     )  # fmt: skip
 
@@ -184,6 +184,13 @@ def given_step(ws: Workspace, dataset: Dataset, data: Mapping[str, versions.Vers
     if dataset.name not in data:
         raise NotFound(f"No version of data set {dataset.name!r} is given.", where=f"model's data: {', '.join(data)}")
     return Step(f"data:{dataset.name}", work.given_version, {}, {"version": plain(versions.result(data[dataset.name]))}, {"ws": ws})
+
+
+def _taken_last(ws: Workspace, dataset: Dataset, version: Mapping[str, Any]) -> bool:
+    """Whether what the last look at the source gave is this version. A source that went back to what it held before a bad day is taken again, so that
+    the version counts as the newest and what was broken meanwhile is seen to be whole."""
+    newest, state = versions.newest(dataset.name, ws.ledger), ws.ledger.get(promises.STATE, dataset.name)
+    return newest is not None and newest.id == versions.of(version).id and not (state is not None and state.get("stopped"))
 
 
 def _rows_whole(ws: Workspace, dataset: Dataset, version: Mapping[str, Any]) -> bool:
