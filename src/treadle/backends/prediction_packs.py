@@ -221,16 +221,21 @@ def bounds(first: str, last: str) -> tuple[str, str]:
 
 def page_of(packs: Iterable[Pack], after: Key, end: int, size: int) -> list[Numbered]:
     """The first `size` predictions after a key and before a moment, of packs in the order of their starts and numbers."""
-    found: list[Numbered] = []
+    found: list[tuple[int, int, Prediction]] = []  # numbers differ, so predictions are never compared
     for pack in packs:
         if len(found) >= size:
-            found.sort(key=key)
+            found.sort()
             del found[size:]
-            if (pack.start, pack.first) > key(found[-1]):
+            if (pack.start, pack.first) > found[-1][:2]:
                 break
-        found += [n for n in pack.numbered() if after < key(n) and n.prediction.moment < end]
-    found.sort(key=key)
-    return found[:size]
+        first = pack.first
+        numbers, rows = pack.content.numbers(), each(pack.content.entries)
+        if (pack.start, pack.first) > after and pack.end < end:
+            found += [(p.moment, first + number, p) for number, p in zip(numbers, rows)]
+        else:
+            found += [(p.moment, first + n, p) for n, p in zip(numbers, rows) if (p.moment, first + n) > after and p.moment < end]
+    found.sort()
+    return [Numbered(number, p) for _, number, p in found[:size]]
 
 
 def merged(
@@ -240,9 +245,12 @@ def merged(
     if not packed:
         return rows
     outcomes = counting([n.prediction.id for n in packed], mark) if mark.last_outcome else {}
-    both = [*rows, *((n, outcomes.get(n.prediction.id)) for n in packed)]
-    both.sort(key=lambda pair: key(pair[0]))
-    return both[:size]
+    answers: list[Answer] = [(n, outcomes.get(n.prediction.id)) for n in packed]
+    if not rows:
+        return answers
+    answers += rows
+    answers.sort(key=lambda answer: (answer[0].prediction.moment, answer[0].seq))
+    return answers[:size]
 
 
 def latest(rows: list[Numbered], packs: Iterable[Pack], count: int) -> list[Prediction]:
@@ -253,11 +261,6 @@ def latest(rows: list[Numbered], packs: Iterable[Pack], count: int) -> list[Pred
             break
         found = sorted([*found, *pack.numbered()], key=_answered, reverse=True)[:count]
     return [n.prediction for n in islice(found, count)]
-
-
-def key(numbered: Numbered) -> Key:
-    """The order in which predictions are read."""
-    return numbered.prediction.moment, numbered.seq
 
 
 def _answered(numbered: Numbered) -> Key:
