@@ -9,46 +9,78 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 
 import msgspec
 
 from treadle.core.ids import base32, is_made, made_at
-from treadle.ports.prediction_blocks import Block
+from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Mark, Numbered, Outcome, Prediction
 
 DAY = 86_400_000_000
 SPAN = 10_000  # milliseconds between the ids of a pack
-_MOST = 1_024  # predictions of a pack that were not one request: what is unpacked to get at one
+_MOST = 1_024  # predictions of a pack, if they are not of one request: what is unpacked to get at one
 _LATEST = (1 << 50) - 1  # milliseconds that an id can say
 Key = tuple[int, int]  # (moment, number)
 Answer = tuple[Numbered, Outcome | None]
 
 
-class Loose(msgspec.Struct, frozen=True, array_like=True, tag="loose", gc=False):
-    """Predictions of several requests. `places` are their numbers in the pack, where some were erased."""
+class Entries(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a pack holds. A prediction takes one number, a block one for each row it had.
 
-    rows: tuple[Prediction, ...]
-    places: tuple[int, ...] | None = None
+    Args:
+        starts: the first number of each within the pack, where some were erased; else each begins where the one before it ends.
+    """
+
+    entries: tuple[Prediction | Block, ...]
+    starts: tuple[int, ...] | None = None
 
     @property
     def ids(self) -> list[str]:
-        return [p.id for p in self.rows]
+        found: list[str] = []
+        for entry in self.entries:
+            found += entry.ids if isinstance(entry, Block) else (entry.id,)
+        return found
 
-    def predictions(self) -> list[Prediction]:
-        return list(self.rows)
+    def begins(self) -> Sequence[int]:
+        """The first number of each entry."""
+        if self.starts is not None:
+            return self.starts
+        return list(accumulate((e.count if isinstance(e, Block) else 1 for e in self.entries[:-1]), initial=0))
 
-    def numbers(self) -> Sequence[int]:
-        return range(len(self.rows)) if self.places is None else self.places
+    def numbers(self) -> list[int]:
+        """The number of each prediction."""
+        found: list[int] = []
+        for entry, start in zip(self.entries, self.begins()):
+            found += [start + place for place in entry.rows] if isinstance(entry, Block) else (start,)
+        return found
 
-    def without(self, ids: Collection[str]) -> Loose | None:
-        kept = [(p, place) for p, place in zip(self.rows, self.numbers()) if p.id not in ids]
-        if len(kept) == len(self.rows):
+    def one(self, id: str) -> tuple[int, Prediction] | None:
+        """A prediction and its number."""
+        for entry, start in zip(self.entries, self.begins()):
+            if isinstance(entry, Block):
+                at = entry.place(id)
+                if at is not None:
+                    return start + entry.rows[at], entry.predictions([at])[0]
+            elif entry.id == id:
+                return start, entry
+        return None
+
+    def without(self, ids: Collection[str]) -> Entries | None:
+        """The same without some; None when nothing is left."""
+        left: list[tuple[int, Prediction | Block]] = []
+        changed = False
+        for entry, start in zip(self.entries, self.begins()):
+            kept = entry.without(ids) if isinstance(entry, Block) else None if entry.id in ids else entry
+            changed = changed or kept is not entry
+            if kept is not None:
+                left.append((start, kept))
+        if not changed:
             return self
-        return Loose(tuple(p for p, _ in kept), tuple(place for _, place in kept)) if kept else None
+        return Entries(tuple(e for _, e in left), tuple(start for start, _ in left)) if left else None
 
 
-_decode = msgspec.msgpack.Decoder(Loose | Block).decode
+_decode = msgspec.msgpack.Decoder(Entries).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -71,28 +103,28 @@ class Pack:
     answered: int
     taken: int
     rows: int
-    content: Loose | Block
+    content: Entries
     last: int = 0
+
+    @property
+    def first(self) -> int:
+        """The number of its first prediction."""
+        return self.last - self.taken + 1
 
     def numbered(self) -> list[Numbered]:
         """Its predictions with their numbers."""
-        first = self.last - self.taken + 1
-        numbers = self.content.rows if isinstance(self.content, Block) else self.content.numbers()
-        return [Numbered(first + number, p) for number, p in zip(numbers, self.content.predictions())]
+        first = self.first
+        return [Numbered(first + number, p) for number, p in zip(self.content.numbers(), each(self.content.entries))]
 
     def numbers(self) -> dict[str, int]:
         """The numbers of its predictions by id."""
-        first = self.last - self.taken + 1
-        numbers = self.content.rows if isinstance(self.content, Block) else self.content.numbers()
-        return {id: first + number for id, number in zip(self.content.ids, numbers)}
+        first = self.first
+        return {id: first + number for id, number in zip(self.content.ids, self.content.numbers())}
 
     def one(self, id: str) -> Numbered | None:
         """One of them."""
-        first = self.last - self.taken + 1
-        if isinstance(self.content, Block):
-            at = self.content.place(id)
-            return None if at is None else Numbered(first + self.content.rows[at], self.content.predictions([at])[0])
-        return next((Numbered(first + number, p) for number, p in zip(self.content.numbers(), self.content.rows) if p.id == id), None)
+        found = self.content.one(id)
+        return None if found is None else Numbered(self.first + found[0], found[1])
 
     def without(self, ids: Collection[str]) -> Pack | None:
         """The same without these; None when nothing is left."""
@@ -112,55 +144,69 @@ def unpacked(model: str, row: Sequence[object]) -> Pack:
 def parts_of(entries: Iterable[Prediction | Block]) -> list[Pack | list[Prediction]]:
     """Entries as what is stored, in their order: packs, and runs of predictions that are rows of their own."""
     found: list[Pack | list[Prediction]] = []
-    run: list[Prediction] = []
+    run: list[Prediction | Block] = []
     plain: list[Prediction] = []
-    model, day, least, most = "", 0, "", ""
+    model, day, least, most, size = "", 0, "", "", 0
 
     def close() -> None:
         nonlocal run, plain
         if run:
-            found.append(_loose(run))
+            found.append(_pack(run, least, most))
         if plain:
             found.append(plain)
         run, plain = [], []
 
     for entry in entries:
         if isinstance(entry, Block):
-            close()
-            found.append(_of_request(entry))
-        elif not is_made(entry.id):
+            key, moment, rows = entry.base, entry.span[0], entry.count
+        elif is_made(entry.id):
+            key, moment, rows = key_of(entry.id), entry.moment, 1
+        else:
             if run:
                 close()
             plain.append(entry)
-        else:
-            key = key_of(entry.id)
-            same = run and entry.model == model and entry.moment // DAY == day and len(run) < _MOST
-            if not (same and (least <= key <= most or _near(min(least, key), max(most, key)))):
-                close()
-                model, day, least, most = entry.model, entry.moment // DAY, key, key
-            least, most = min(least, key), max(most, key)
-            run.append(entry)
+            continue
+        same = run and entry.model == model and moment // DAY == day and size + rows <= _MOST
+        if not (same and (least <= key <= most or _near(min(least, key), max(most, key)))):
+            close()
+            model, day, least, most, size = entry.model, moment // DAY, key, key, 0
+        least, most, size = min(least, key), max(most, key), size + rows
+        run.append(entry)
     close()
     return found
 
 
-def _loose(run: list[Prediction]) -> Pack:
-    each: dict[str, Prediction] = {}
-    for p in run:
-        each.setdefault(p.id, p)
-    rows = tuple(each.values())
-    keys = [key_of(p.id) for p in rows]
-    moments = [p.moment for p in rows]
-    return Pack(rows[0].model, min(keys), max(keys), min(moments), max(moments), max(p.answered for p in rows), len(rows), len(rows), Loose(rows))
+def _pack(run: list[Prediction | Block], least: str, most: str) -> Pack:
+    """Each id once: the first counts."""
+    ids = Entries(tuple(run)).ids
+    if len(set(ids)) < len(ids):
+        run = _once(run)
+    spans = [entry.span if isinstance(entry, Block) else (entry.moment, entry.moment) for entry in run]
+    content = Entries(tuple(run))
+    taken = sum(entry.count if isinstance(entry, Block) else 1 for entry in run)
+    rows = sum(len(entry) if isinstance(entry, Block) else 1 for entry in run)
+    answered = max(entry.answered for entry in run)
+    return Pack(run[0].model, least, most, min(s for s, _ in spans), max(e for _, e in spans), answered, taken, rows, content)
+
+
+def _once(run: list[Prediction | Block]) -> list[Prediction | Block]:
+    seen: set[str] = set()
+    kept: list[Prediction | Block] = []
+    for entry in run:
+        left: Prediction | Block | None
+        if isinstance(entry, Block):
+            left = entry.without(seen)
+            seen.update(entry.ids)
+        else:
+            left = None if entry.id in seen else entry
+            seen.add(entry.id)
+        if left is not None:
+            kept.append(left)
+    return kept
 
 
 def _near(least: str, most: str) -> bool:
     return least[:12] == most[:12] or made_at(most) - made_at(least) <= SPAN
-
-
-def _of_request(block: Block) -> Pack:
-    start, end = block.span
-    return Pack(block.model, block.base, block.base, start, end, block.answered, block.count, len(block), block)
 
 
 def key_of(id: str) -> str:
@@ -175,16 +221,21 @@ def bounds(first: str, last: str) -> tuple[str, str]:
 
 def page_of(packs: Iterable[Pack], after: Key, end: int, size: int) -> list[Numbered]:
     """The first `size` predictions after a key and before a moment, of packs in the order of their starts and numbers."""
-    found: list[Numbered] = []
+    found: list[tuple[int, int, Prediction]] = []  # numbers differ, so predictions are never compared
     for pack in packs:
         if len(found) >= size:
-            found.sort(key=key)
+            found.sort()
             del found[size:]
-            if (pack.start, pack.last - pack.taken + 1) > key(found[-1]):
+            if (pack.start, pack.first) > found[-1][:2]:
                 break
-        found += [n for n in pack.numbered() if after < key(n) and n.prediction.moment < end]
-    found.sort(key=key)
-    return found[:size]
+        first = pack.first
+        numbers, rows = pack.content.numbers(), each(pack.content.entries)
+        if (pack.start, pack.first) > after and pack.end < end:
+            found += [(p.moment, first + number, p) for number, p in zip(numbers, rows)]
+        else:
+            found += [(p.moment, first + n, p) for n, p in zip(numbers, rows) if (p.moment, first + n) > after and p.moment < end]
+    found.sort()
+    return [Numbered(number, p) for _, number, p in found[:size]]
 
 
 def merged(
@@ -194,9 +245,12 @@ def merged(
     if not packed:
         return rows
     outcomes = counting([n.prediction.id for n in packed], mark) if mark.last_outcome else {}
-    both = [*rows, *((n, outcomes.get(n.prediction.id)) for n in packed)]
-    both.sort(key=lambda pair: key(pair[0]))
-    return both[:size]
+    answers: list[Answer] = [(n, outcomes.get(n.prediction.id)) for n in packed]
+    if not rows:
+        return answers
+    answers += rows
+    answers.sort(key=lambda answer: (answer[0].prediction.moment, answer[0].seq))
+    return answers[:size]
 
 
 def latest(rows: list[Numbered], packs: Iterable[Pack], count: int) -> list[Prediction]:
@@ -207,11 +261,6 @@ def latest(rows: list[Numbered], packs: Iterable[Pack], count: int) -> list[Pred
             break
         found = sorted([*found, *pack.numbered()], key=_answered, reverse=True)[:count]
     return [n.prediction for n in islice(found, count)]
-
-
-def key(numbered: Numbered) -> Key:
-    """The order in which predictions are read."""
-    return numbered.prediction.moment, numbered.seq
 
 
 def _answered(numbered: Numbered) -> Key:

@@ -23,11 +23,11 @@ _OLDEST_SQLITE = (3, 38, 0)  # the first with the -> operator of `find`
 class Session:
     """One thread's connection. `depth` counts the transaction blocks it is inside of."""
 
-    def __init__(self, path: Path, schema: Schema, synchronous: str) -> None:
+    def __init__(self, path: Path, schema: Schema, synchronous: str, checkpoint: int) -> None:
         self.path = path
         self.pid = os.getpid()
         self.depth = 0
-        self.connection = _open(path, schema, synchronous)
+        self.connection = _open(path, schema, synchronous, checkpoint)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
@@ -99,14 +99,18 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 class Sessions:
-    """Hands every thread its own Session, a new one after fork and after `close`."""
+    """Hands every thread its own Session, a new one after fork and after `close`.
 
-    def __init__(self, path: str | Path, schema: Schema, *, synchronous: Literal["FULL", "NORMAL"]) -> None:
+    Args:
+        checkpoint: pages of the write-ahead log after which they are brought into the file.
+    """
+
+    def __init__(self, path: str | Path, schema: Schema, *, synchronous: Literal["FULL", "NORMAL"], checkpoint: int = 1_000) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise UsageError(f"Python's SQLite is {sqlite3.sqlite_version}, but 3.38 or newer is needed.", hint="Use a newer Python build.")
         self.path = Path(path).absolute()  # so that a later chdir does not move the store
         self._schema = schema
-        self._synchronous = synchronous
+        self._synchronous, self._checkpoint = synchronous, checkpoint
         self._local = threading.local()
         self._open: weakref.WeakSet[Session] = weakref.WeakSet()
         self._era = 0
@@ -117,7 +121,7 @@ class Sessions:
         session: Session | None = getattr(self._local, "session", None)
         if session is not None and session.pid == os.getpid() and self._local.era == self._era:
             return session
-        session = Session(self.path, self._schema, self._synchronous)
+        session = Session(self.path, self._schema, self._synchronous, self._checkpoint)
         self._local.session, self._local.era = session, self._era
         with _live_lock:
             _live.add(session)
@@ -174,7 +178,7 @@ def failure(error: sqlite3.Error, path: Path) -> TreadleError | sqlite3.Error:
     return StorageError(f"{path} refused the operation ({error}).", hint="If it says 'no such table', the file was replaced while it was in use.")
 
 
-def _open(path: Path, schema: Schema, synchronous: str) -> sqlite3.Connection:
+def _open(path: Path, schema: Schema, synchronous: str, checkpoint: int) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -187,6 +191,7 @@ def _open(path: Path, schema: Schema, synchronous: str) -> sqlite3.Connection:
     try:
         _wal(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint}")
         connection.execute("PRAGMA cache_size = -16000")  # 16 MB a thread instead of 2: keeps the inner pages of the trees at hand
         migrate(connection, schema, path)
     except sqlite3.Error as error:

@@ -120,7 +120,7 @@ def summarise(
     moments: list[int] = []
     for batch in log.between(watched.model, start, end):
         mine = [(p, o, out) for p, o in batch if (out := output_of(p, watched.version))]
-        rows = [_decode(p.features) for p, _, _ in mine]
+        rows = _decode(b"[%b]" % b",".join([p.features for p, _, _ in mine]))  # at once: a third of the time of one by one
         if gathering is not None:
             gathering.add(rows, [p.features for p, _, _ in mine])
         for i, field in enumerate(watched.features):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from treadle.ports.prediction_blocks import Block
 
 
-class Prediction(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="row", gc=False):
     """One answered prediction.
 
     Args:

@@ -300,6 +300,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it is for the process around workers (see `workers.py`); alone, there is nobody to replace
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     logging.Formatter.converter = time.gmtime
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # a worker is for one core; more threads would wait for each other
     folder = Path(given.folder).resolve()
     try:
         ws, durable = Workspace(folder, read_settings(folder)), not given.buffered
