@@ -22,7 +22,7 @@ from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.detectors import attribution
 from treadle.monitoring.detectors.cusum import CusumState, step
 from treadle.monitoring.findings import Finding, Row, by_share, found, listed
-from treadle.monitoring.usual import LEAST_ODD, Usual
+from treadle.monitoring.usual import LEAST_ODD, SAMPLE, Usual
 
 CLEARED = 0.8
 SURE = 3.3  # standard errors: one in a thousand by chance
@@ -55,7 +55,7 @@ def judge_aspects(
             told.append(_found("outliers", "odd_rows", now.odd, usual.odd, block, sentence, rows, by_share(now.odd)))
     sums, unfair = _groups(groups, block, now, usual)
     told += unfair + _biased(block, now, gap)
-    if usual.weights and now.weights:
+    if usual.weights and now.weights and now.rows >= SAMPLE:
         moved = 1 - attribution.score(usual.weights, now.weights)
         if moved > usual.moved * _eased("attribution:@weights", opened):
             so.add("attribution:@weights")

@@ -13,6 +13,7 @@ from treadle.registry import packages
 
 WEEK = 7
 _SHOWN = ("version", "rows", "matured", "loss", "expected_loss", "excess", "gap")
+_BESIDE = ("repeated", "odd", "gaps")
 
 
 def blocks(ws: Workspace, model: str, known: Sequence[Record]) -> list[dict[str, Any]]:
@@ -23,7 +24,10 @@ def blocks(ws: Workspace, model: str, known: Sequence[Record]) -> list[dict[str,
     from treadle.monitoring.watch import day  # brings the sketches, which a project without a watch need not have
 
     moved = _stability(ws, records, known)
-    return [{"start": iso(day(int(b["start"]))), **{k: b[k] for k in _SHOWN}, "psi": psi} for b, psi in zip(records, moved)]
+    return [
+        {"start": iso(day(int(b["start"]))), **{k: b[k] for k in _SHOWN}, "psi": psi, **{k: b.get("beside", {}).get(k) for k in _BESIDE}}
+        for b, psi in zip(records, moved)
+    ]  # fmt: skip
 
 
 def _stability(ws: Workspace, records: Sequence[Record], known: Sequence[Record]) -> list[float | None]:
