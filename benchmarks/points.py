@@ -3,7 +3,7 @@
     python benchmarks/points.py [--points 10000] [--runs 5000] [--only treadle,mlflow,wandb,aim] [--json FILE]
 
 log      so many points of two metrics, one call each, until all of them are stored: points/s and CPU seconds
-killed   kill -9 in the middle: how old the newest point is that is still there, at 30,000 points/s and as fast as a loop can log (Treadle only: the
+killed   kill -9 in the middle: how old the newest point is that is still there, with short pauses and as fast as a loop can log (Treadle only: the
          others promise nothing)
 search   the ten best of so many runs by the last value of a metric: milliseconds, the median of five
 

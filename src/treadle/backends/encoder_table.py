@@ -41,7 +41,7 @@ def describe(fitted: Pipeline) -> dict[str, Any]:
         if isinstance(transformer, str) and transformer == "drop":
             continue
         kind = type(transformer).__name__
-        if kind in ("OneHotEncoder", "TargetEncoder"):
+        if kind in ("OneHotEncoder", "TargetEncoder", "CategoryMeans"):
             entries = _categories(transformer, list(columns))
         else:
             entries = _numbers(transformer, list(columns))
@@ -99,7 +99,7 @@ def _categories(transformer: Any, columns: list[str]) -> list[dict[str, Any]]:
 
 def _width(transformer: Any, i: int) -> int:
     """How many matrix columns the i-th category column fills."""
-    if type(transformer).__name__ == "TargetEncoder":
+    if type(transformer).__name__ in ("TargetEncoder", "CategoryMeans"):
         return len(transformer.classes_) if transformer.target_type_ == "multiclass" else 1
     width = len(transformer.categories_[i])
     rare = getattr(transformer, "infrequent_categories_", None)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -27,6 +28,7 @@ from sklearn.utils import get_tags
 from treadle.core.errors import UsageError
 
 TARGET_TYPES = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}
+FEW_CATEGORIES, MANY_ROWS = 30, 50  # see CategoryMeans
 RAREST_SHARE = 0.005
 """A one-hot category rarer than this share of the training rows shares one column with the other rare ones, so that the matrix stays narrow."""
 
@@ -44,6 +46,27 @@ class ToFloat32(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return np.ascontiguousarray(X, dtype=np.float32)
 
 
+class CategoryMeans(TargetEncoder):
+    """The mean target of each category (of each class, with several classes), cross-fitted where a category has few rows.
+
+    Cross-fitting gives the rows of one category as many values as there are folds, so that categories whose means lie close are mixed up on the rows
+    that are learned from. It is needed where a mean is made of few rows, which would know their own target by it. In a column of few categories, one
+    of many rows has its plain mean, as it has in serving.
+    """
+
+    def fit_transform(self, X: Any, y: Any, **params: Any) -> np.ndarray:
+        """Fit, and encode the rows that are learned from: (n, columns) to (n, columns), or (n, columns x classes) with several classes."""
+        found = np.array(super().fit_transform(X, y, **params))
+        width = found.shape[1] // len(self.categories_)
+        whole = np.asarray(self.transform(X))
+        for i, name in enumerate(X.columns):
+            if len(self.categories_[i]) <= FEW_CATEGORIES:
+                common = X.select(pl.len().over(name) >= MANY_ROWS).to_series().to_numpy()
+                at = slice(i * width, (i + 1) * width)
+                found[common, at] = whole[common, at]
+        return found
+
+
 def make_pipeline(estimator: Any, numbers: list[str], categories: list[str], *, linear: bool, task: str) -> Pipeline:
     """The unfitted pipeline (columns, float32, model) around an estimator; it takes Polars frames that have at least the named columns.
 
@@ -52,8 +75,7 @@ def make_pipeline(estimator: Any, numbers: list[str], categories: list[str], *, 
         numbers: numeric or boolean columns; null and NaN mean missing. Trees that take missing values get them as they are, other trees the training
             median; linear models the training median, then standardised.
         categories: string columns without nulls, where "" stands for missing and is a category like any other. Linear models get one column a
-            category (rare ones share one, an unseen one is all zeros); trees get the cross-fitted mean target of the category (of each class, with
-            several classes).
+            category (rare ones share one, an unseen one is all zeros); trees get the mean target of the category, see CategoryMeans.
         linear: whether the model is linear in its inputs.
         task: 'binary', 'multiclass' or 'regression'.
 
@@ -86,4 +108,4 @@ def _category(linear: bool, task: str) -> Any:
     # A seeded splitter: with a number of folds alone the encoder shuffles by the clock and no run could be repeated.
     folds = KFold if task == "regression" else StratifiedKFold
     # Found from the rows where there are several classes: a fold may hold only two of them.
-    return TargetEncoder(target_type="auto" if task == "multiclass" else TARGET_TYPES[task], cv=folds(5, shuffle=True, random_state=0))
+    return CategoryMeans(target_type="auto" if task == "multiclass" else TARGET_TYPES[task], cv=folds(5, shuffle=True, random_state=0))
