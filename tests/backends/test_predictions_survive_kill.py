@@ -18,16 +18,21 @@ from treadle.testing.predictions_contract import read
 WRITER = """
 import sys
 from treadle.backends.catalog import open_backend
+from treadle.core.ids import new_id, new_ids
+from treadle.ports.prediction_blocks import Block, each
 from treadle.ports.predictions import Outcome, Prediction
 
 url, life, durable = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
 log = open_backend("predictions", url)
 call = 0
 while True:
-    ids = [f"{life}-{call}-{i}" for i in range(7)]
+    ids = [f"{life}-{call}-0", f"{life}-{call}-1", *new_ids("p", 2)]
     predictions = [Prediction(id, "late", call, call, 1, "champion", (0.5,), 0, (), b"{}", b"[]" * 50, 9) for id in ids]
+    predictions.append(Block(base=new_id("p"), model="late", count=3, moments=call, answered=call, version=1, variant="champion", width=1,
+                             outputs=bytes(24), inputs=b"[{},{},{}]", features=b"[[],[],[]]"))
+    ids = [p.id for p in each(predictions)]
     log.write(predictions, [Outcome(id, True, call) for id in ids], durable=durable)
-    print(call, flush=True)
+    print(*ids, flush=True)
     call += 1
 """
 
@@ -44,7 +49,7 @@ def test_every_acknowledged_prediction_and_outcome_outlives_kill_9(tmp_path: Pat
         time.sleep(random.uniform(0.01, 0.15))
         child.send_signal(signal.SIGKILL)
         lines += child.communicate()[0].splitlines()
-        acknowledged |= {f"{life}-{int(line)}-{i}" for line in lines for i in range(7)}
+        acknowledged |= {id for line in lines for id in line.split()}
 
         found = {p.id: outcome for p, outcome in read(open_backend("predictions", url))}
         assert acknowledged <= found.keys()

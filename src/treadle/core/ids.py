@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 
 from treadle.core.errors import UsageError
 
@@ -29,6 +30,20 @@ def base32(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
+# Random bits for single ids, drawn for many at a time: asking the system costs as much as making the id. Each is taken out once, whatever the thread.
+_pool: deque[bytes] = deque()
+os.register_at_fork(after_in_child=_pool.clear)
+
+
+def _drawn() -> bytes:
+    try:
+        return _pool.popleft()
+    except IndexError:
+        more = os.urandom(5 * 65)
+        _pool.extend(more[i : i + 5] for i in range(5, 5 * 65, 5))
+        return more[:5]
+
+
 def new_id(prefix: str) -> str:
     """A new id: prefix, milliseconds since 1970 (10 digits), 40 random bits (8 digits)."""
     return new_ids(prefix, 1)[0]
@@ -36,7 +51,7 @@ def new_id(prefix: str) -> str:
 
 def new_ids(prefix: str, count: int) -> list[str]:
     """`count` new ids of this moment, made together."""
-    pairs, now, drawn = _PAIRS, time.time_ns() // 1_000_000, os.urandom(5 * count)
+    pairs, now, drawn = _PAIRS, time.time_ns() // 1_000_000, _drawn() if count == 1 else os.urandom(5 * count)
     begins = f"{prefix}-{pairs[now >> 40 & 1023]}{pairs[now >> 30 & 1023]}{pairs[now >> 20 & 1023]}{pairs[now >> 10 & 1023]}{pairs[now & 1023]}"
     made = []
     for i in range(0, 5 * count, 5):
