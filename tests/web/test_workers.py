@@ -229,7 +229,7 @@ def test_a_quick_model_that_hangs_is_504_and_its_process_is_replaced(start: Star
     (before,) = endpoint.pids()
     status, said = endpoint.ask(distance=1001)
     assert (status, said["error"]) == (504, "timed_out")
-    assert endpoint.eventually(lambda: endpoint.ask()[0]) == 200
+    assert endpoint.eventually(lambda: endpoint.ask()[0] == 200)
     assert endpoint.pids() != [before]
 
 
@@ -259,7 +259,7 @@ def test_a_model_that_leaks_is_replaced_before_it_takes_the_machine(start: Start
     (before,) = endpoint.pids()
     assert endpoint.ask(distance=1005)[0] == 200
     endpoint.eventually(lambda: endpoint.pids() and before not in endpoint.pids())
-    assert endpoint.eventually(lambda: endpoint.ask()[0]) == 200
+    assert endpoint.eventually(lambda: endpoint.ask()[0] == 200)
 
 
 @pytest.mark.story
