@@ -29,7 +29,7 @@ from treadle.governance import reaction
 from treadle.governance.reaction import Before, Cause, Evidence, Held
 from treadle.live import feature_checks, learning, retraining, service_levels, settled
 from treadle.live.rollout import rollout
-from treadle.monitoring import alarms
+from treadle.monitoring import alarms, telling
 from treadle.monitoring.fresh import look_at_newest
 from treadle.monitoring.leaning import weigher
 from treadle.monitoring.reference import read_reference
@@ -62,7 +62,7 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
     for window in settled.settle(ws, model):
         if window["restated"]:
             say(f"truth: the window from {window['from'][:10]} of version {window['version']} is restated: {window['matured']:,} outcomes")
-    alarms.deliver(ws.ledger, ws.notifiers)
+    telling.deliver(ws.ledger, ws.notifiers)
     return done
 
 

@@ -15,7 +15,7 @@ from treadle.backends.memory_ledger import MemoryLedger
 from treadle.cli.main import cli, main
 from treadle.core.clock import ReplayClock
 from treadle.core.errors import Conflict, NotFound, Unavailable, UsageError
-from treadle.monitoring import alarms, care
+from treadle.monitoring import alarms, care, telling
 from treadle.monitoring.findings import Finding
 from treadle.monitoring.suspect import CONCEPT, HARM, PIPELINE, POPULATION, SEASON, suspect
 from treadle.ports.notifier import Message
@@ -68,7 +68,7 @@ def test_a_storm_of_a_thousand_findings_is_one_alarm_and_one_message(ledger: Mem
     assert len(alarm["again"]) == 50
     receiver = Receiver()
     for _ in range(3):
-        alarms.deliver(ledger, [receiver])
+        telling.deliver(ledger, [receiver])
     assert len(receiver.got) == 1
 
 
@@ -79,7 +79,7 @@ def test_findings_of_one_block_are_told_together(ledger: MemoryLedger, clock: Re
     assert later is not None
     assert first["group"] == second["group"] == first.id != later["group"]
     receiver = Receiver()
-    alarms.deliver(ledger, [receiver])
+    telling.deliver(ledger, [receiver])
     assert [m.id for m in receiver.got] == [first.id, later.id]
     assert "Also quality" in receiver.got[0].text
     assert not ledger.find(alarms.KIND, {"told": False})
@@ -88,7 +88,7 @@ def test_findings_of_one_block_are_told_together(ledger: MemoryLedger, clock: Re
 def test_each_receiver_is_told_once_however_often_another_fails(ledger: MemoryLedger, clock: ReplayClock) -> None:
     alarms.raise_alarm("m", 1, finding(), ledger, clock)
     well, away = Receiver(), Receiver(failures=5)
-    assert [alarms.deliver(ledger, [well, away]) for _ in range(7)] == [0, 0, 0, 0, 0, 1, 0]
+    assert [telling.deliver(ledger, [well, away]) for _ in range(7)] == [0, 0, 0, 0, 0, 1, 0]
     assert (len(well.got), len(away.got)) == (1, 1)
     assert sum(e.kind == "alarm.not_sent" for e in ledger.events_since(0)) == 5
 
@@ -98,12 +98,12 @@ def test_receivers_that_forget_are_told_again_and_of_the_end(ledger: MemoryLedge
     assert alarm is not None
     forgetful, usual = Receiver(repeats=True), Receiver()
     for _ in range(3):
-        alarms.deliver(ledger, [forgetful, usual])
+        telling.deliver(ledger, [forgetful, usual])
     fresh = ledger.get(alarms.KIND, alarm.id)
     assert fresh is not None
     alarms.resolve(fresh, "repaired", ledger, clock)
     for _ in range(3):
-        alarms.deliver(ledger, [forgetful, usual])
+        telling.deliver(ledger, [forgetful, usual])
     assert [m.state for m in forgetful.got] == ["firing"] * 3 + ["resolved"]
     assert [m.state for m in usual.got] == ["firing"]
 
@@ -144,9 +144,9 @@ def test_a_person_takes_it_on_puts_it_off_and_closes_it(ledger: MemoryLedger, cl
         care.acknowledge(alarm, "bob", "", ledger, clock)
     found = care.snooze(found, NOW + timedelta(hours=4), "ada", ledger, clock)
     receiver = Receiver()
-    alarms.deliver(ledger, [receiver], clock)
+    telling.deliver(ledger, [receiver], clock)
     assert not receiver.got
-    alarms.deliver(ledger, [receiver], ReplayClock(NOW + timedelta(hours=5)))
+    telling.deliver(ledger, [receiver], ReplayClock(NOW + timedelta(hours=5)))
     assert len(receiver.got) == 1
     with pytest.raises(UsageError, match="past"):
         care.snooze(care.find(alarm.id, ledger), NOW, "ada", ledger, clock)

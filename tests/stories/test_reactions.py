@@ -37,10 +37,10 @@ project.watch(model, every="1d", label_window="1d", skew_sample=0, retrain=tr.on
 """
 
 
-def folder_with(tmp_path: Path, policy: str = "") -> Workspace:
+def folder_with(tmp_path: Path, policy: str = "", family: str = "logistic") -> Workspace:
     """The project, its first version answering (without a process), and the clock at NOW."""
     os.environ["TREADLE_THREADS"] = "1"
-    (tmp_path / "project.py").write_text(PROJECT.replace("POLICY", policy))
+    (tmp_path / "project.py").write_text(PROJECT.replace("POLICY", policy).replace("logistic", family))
     rng = np.random.default_rng(3)
     count = 60 * 40
     at = pl.Series(np.sort(rng.uniform(0, 60 * 86_400, count)) * 1e6).cast(pl.Int64) + int(parse_time(START).timestamp() * 1e6)
@@ -187,6 +187,16 @@ def test_new_rows_start_a_retraining_and_the_window_limits_what_it_learns_from(t
     made = versions.get("returns", 2, ws.ledger)
     assert 300 < made["trained_rows"] < 450  # ten days of forty, the four newest tested on
     assert react(ws, ws.model(), lambda line: None) is None
+
+
+def test_an_online_family_follows_what_becomes_known_and_its_version_is_made_again_to_the_last_bit(tmp_path: Path) -> None:
+    ws = folder_with(tmp_path, "on=(), new_rows=400, ask='never'", "online")
+    react(ws, ws.model(), lambda line: None)
+    made = versions.get("returns", 2, ws.ledger)
+    assert made["trained_rows"] > versions.get("returns", 1, ws.ledger)["trained_rows"]
+    assert made["trained_to"] < NOW  # an outcome counts from the moment it is known, six hours after its prediction
+    assert promote.deployment("returns", ws.ledger)["stage"] == "shadow"  # type: ignore[index]  # it goes through the same stages
+    assert "equal" in treadle(tmp_path, "reproduce", "returns", "--version", "2", "--here").stdout
 
 
 def test_a_clock_that_jumps_a_year_and_back_starts_one_run_for_the_calendar(tmp_path: Path) -> None:

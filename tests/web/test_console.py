@@ -54,6 +54,15 @@ def test_every_page_is_there_and_links_to_pages_that_are(client: TestClient, pat
         assert client.get(link).status_code == 200, link
 
 
+def test_every_watched_number_is_there_for_prometheus(client: TestClient, world: World) -> None:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "treadle_alarms_untold " in answer.text
+    assert f'about="{world.model.name}"' in answer.text
+    assert all(re.fullmatch(r"# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{.*\})? -?[0-9.e+-]+", line) for line in answer.text.splitlines())
+
+
 def test_every_page_is_there_as_json(client: TestClient, paths: dict[str, str]) -> None:
     for path in paths.values():
         answer = client.get("/api" + path)

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from treadle import deploy
 from treadle.assemble import Workspace
 from treadle.client import Endpoint
 from treadle.core.errors import Unavailable
+from treadle.live import deploy
+from treadle.live.switch import stop
 from treadle.registry import promote
-from treadle.switch import stop
 from treadle.testing import servers
 
 ROW = {"distance": 733, "seats": 150, "carrier": "UA", "wet": True, "zone": 7}

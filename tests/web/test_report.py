@@ -350,3 +350,40 @@ def test_a_browser_draws_every_chart_asks_for_nothing_and_complains_of_nothing(w
         browser.close()
     assert said == []
     assert asked == [path.as_uri()]
+
+
+def test_the_truth_stands_on_the_page_by_window_and_version_beside_what_was_estimated(collected: dict[str, Any]) -> None:
+    metric = {"value": 0.71234, "low": 0.68, "high": 0.74}
+    mature = {"from": "2024-01-01T00:00:00Z", "to": "2024-01-08T00:00:00Z", "version": 1, "rows": 200, "matured": 150, "restated": 1, "early": 0, "odd": 0,
+              "over_limit": 0, "mature": True, "metrics": {"roc_auc": {**metric, "estimate": 0.70, "error": None}}}  # fmt: skip
+    waits = {**mature, "from": "2024-01-08T00:00:00Z", "to": "2024-01-15T00:00:00Z", "matured": None, "restated": 0, "mature": False,
+             "metrics": {"roc_auc": {"value": None, "low": None, "high": None, "estimate": 0.69, "error": 0.011}}}  # fmt: skip
+    truth = {"rows": [mature, waits], "names": ["roc_auc"], "assumes": "the probabilities are right", "window_days": 7.0, "unknown_ids": 3}
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", render({**collected, "truth": truth})))
+    assert "The truth, as it came" in text
+    assert "150 (75 %)" in text
+    assert "not yet" in text
+    assert "1 time" in text
+    assert "3 outcomes name predictions that are not in the log" in text
+    assert "The truth, as it came" not in render({**collected, "truth": None})
+
+
+def test_what_the_ledger_holds_of_the_truth_is_what_the_page_gets(tiny: Workspace) -> None:
+    model = tiny.model()
+    body = {"model": model.name, "version": 1, "start": 0, "end": 7 * 86_400_000_000, "from": "1970-01-01", "to": "1970-01-08", "mark": "0", "at": "",
+            "rows": 20, "matured": 15, "early": 0, "odd": 0, "over_limit": 0, "interval_of": "days", "restated": 2, "history": [],
+            "metrics": {"log_loss": {"value": 0.5, "low": 0.4, "high": 0.6}}, "estimate": {"log_loss": 0.45}}  # fmt: skip
+    from treadle.core.clock import SystemClock
+    from treadle.monitoring.figures import figures
+    from treadle.report import matured
+
+    tiny.ledger.put("truth", f"{model.name}-v1-0", body)
+    found = matured.told(tiny, model, waiting=False)
+    text = figures([model.name], tiny.ledger, SystemClock())
+    assert found is not None
+    row = next(r for r in found["rows"] if r["from"] == "1970-01-01")
+    assert row["metrics"]["log_loss"] == {"value": 0.5, "low": 0.4, "high": 0.6, "estimate": 0.45, "error": None}
+    labels = f'model="{model.name}",version="1"'
+    assert f'treadle_truth_outcomes{{{labels}}} 15' in text
+    for name, value in (("metric", 0.5), ("metric_low", 0.4), ("metric_high", 0.6), ("estimate", 0.45), ("estimate_error", 0.05)):
+        assert f'treadle_truth_{name}{{{labels},metric="log_loss"}} {value:g}' in text

@@ -27,7 +27,7 @@ from treadle.data.contracts import short
 from treadle.features import latest as latest_values
 from treadle.features.online import packed
 from treadle.features.rows import Values
-from treadle.monitoring import alarms
+from treadle.monitoring import alarms, telling
 from treadle.pipelines.meaning import meaning
 from treadle.ports.ledger import Ledger
 from treadle.ports.online import Key, Value
@@ -379,7 +379,7 @@ def note_stale(ws: Workspace, views: Iterable[View]) -> list[Standing]:
             with suppress(Conflict):
                 _fresh_again(ws, state, "the project declares no such view any more")
     if alarms.about_data(ws.ledger, ws.clock):
-        alarms.deliver(ws.ledger, ws.notifiers)
+        telling.deliver(ws.ledger, ws.notifiers)
     return [s for _, s in looked if s.stale]
 
 

@@ -30,7 +30,7 @@ from treadle.data.memory import free_memory
 from treadle.features import history as histories
 from treadle.features import large
 from treadle.features import rows as feature_rows
-from treadle.monitoring import alarms
+from treadle.monitoring import alarms, telling
 from treadle.pipelines.results import Filed
 from treadle.pipelines.run import Progress
 from treadle.ports.blobs import Blobs
@@ -130,7 +130,7 @@ def take_version(
             )  # fmt: skip
     finally:  # a broken promise is told also when it stops the run
         if alarms.about_data(ws.ledger, ws.clock):
-            alarms.deliver(ws.ledger, ws.notifiers)
+            telling.deliver(ws.ledger, ws.notifiers)
     versions.record(taken, ws.ledger)
     return versions.result(taken)
 
