@@ -8,13 +8,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from treadle.backends import sqlite_ledger
 from treadle.backends.catalog import open_backend
-from treadle.backends.sqlite_migrations import LEDGER
+from treadle.backends.sqlite_migrations import LEDGER, migrate
 from treadle.core.errors import StorageError
 from treadle.ports.ledger import Ledger
 from treadle.testing.servers import postgres_url, schema_of
@@ -138,3 +139,27 @@ def test_the_treadle_that_knew_one_script_only_opens_a_file_that_has_two(tmp_pat
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("SELECT number FROM migrations").fetchall() == [(2,)]
     ledger.close()
+
+
+def test_a_file_that_another_process_makes_while_it_is_looked_at_is_not_taken_for_a_strangers(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+
+    class Slow(sqlite3.Connection):
+        """Between two questions another process makes the whole file."""
+
+        asked = False
+
+        def execute(self, sql: str, *more: Any) -> Any:
+            found = super().execute(sql, *more)
+            if sql == "PRAGMA application_id" and not self.asked:
+                self.asked = True
+                other = sqlite3.connect(path, isolation_level=None)
+                migrate(other, LEDGER, path)
+                other.close()
+            return found
+
+    mine = sqlite3.connect(path, isolation_level=None, factory=Slow)
+    mine.execute("PRAGMA journal_mode = WAL")
+    migrate(mine, LEDGER, path)
+    assert mine.asked
+    mine.close()

@@ -94,7 +94,13 @@ ONLINE = Schema(
 
 def migrate(connection: sqlite3.Connection, schema: Schema, path: Path) -> None:
     """Run the scripts this file has not seen, all in one transaction. Raises StorageError for a file of a newer Treadle or another program."""
-    if _versions(connection, schema, path)[0] >= len(schema.scripts):
+    connection.execute("BEGIN")  # all that is asked is of one moment: another process may be making the file just now
+    try:
+        known = _versions(connection, schema, path)[0]
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    if known >= len(schema.scripts):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:

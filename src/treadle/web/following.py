@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from treadle.assemble import Workspace, formats, tree_scorer
 from treadle.core.errors import Corrupt, TreadleError
-from treadle.core.records import Record
+from treadle.core.records import Record, Ref
 from treadle.registry import intervene, packages, promote, versions
 from treadle.serving.endpoint import Missed, Traffic
 from treadle.serving.loaded import Loaded
@@ -27,6 +30,7 @@ from treadle.serving.recalibration import applied
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between tries of a version that cannot be opened, doubled each time
 DEATHS = 2  # of the process while it loads a version, before it is let be
 DEATH_PAUSE, LONGEST_DEATH_PAUSE = 10.0, 300.0  # seconds until it is tried again after that, doubled with each further death
+_log = logging.getLogger("treadle.endpoint")
 
 
 class Following:
@@ -72,15 +76,30 @@ class Following:
         self._again = time.monotonic() + self._pause
         return found
 
-    def recalibrate(self, champion: Loaded) -> bool | None:
-        """Have a champion answered through the weights that are on record for it; whether it is now, None when that did not change.
+    def tell(self, record: Record, before: Traffic, now: Traffic) -> None:
+        """Of what should answer and cannot: into the log, and by the first worker on record, once for each reason."""
+        assert now.champion is not None
+        for missed in now.missed:
+            if missed not in before.missed:
+                _log.error("version %d (%s) of deployment %s is refused; version %d answers: %s", missed.number, missed.role, record.version,
+                           now.champion.number, missed.error)  # fmt: skip
+                says = {"deployment": record.version, "version": missed.number, "role": missed.role, "answers": now.champion.number}
+                self._event("endpoint.refused", {**says, "error": missed.error})
+        if before.missed and not now.missed:
+            _log.info("version %d answers again as deployment %s says", now.champion.number, record.version)
+            self._event("endpoint.converged", {"deployment": record.version, "answers": now.champion.number})
 
-        One assignment: a request is answered through one state.
-        """
+    def recalibrate(self, champion: Loaded) -> None:
+        """Have a champion answered through the weights that are on record for it. One assignment: a request is answered through one state."""
         before, now = champion.recalibration, applied(self._ws.ledger, self._model, champion.number)
         if now != before:
             champion.recalibration = now
-        return now is not None if (before is None) != (now is None) else None
+        if (before is None) != (now is None):
+            self._event("endpoint.not_recalibrated" if now is None else "endpoint.recalibrated", {"version": champion.number})
+
+    def _event(self, kind: str, says: dict[str, Any]) -> None:
+        if not self._index:
+            self._ws.ledger.append(kind, Ref("deployment", self._model), says)
 
     def _tried(self, record: Record, number: int, role: str) -> tuple[Loaded | None, tuple[Missed, TreadleError] | None]:
         try:
@@ -141,6 +160,15 @@ class Following:
         finally:
             with contextlib.suppress(OSError):
                 mark.unlink(missing_ok=True)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, of this user."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
 
 
 def _deaths(mark: Path, deployment: int) -> int:

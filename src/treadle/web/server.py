@@ -24,10 +24,10 @@ from typing import Any, Literal, NoReturn
 from treadle.assemble import Workspace
 from treadle.core.clock import iso
 from treadle.core.errors import StorageError, TreadleError, Unavailable
-from treadle.core.records import Record, Ref
+from treadle.core.records import Record
 from treadle.registry import promote
 from treadle.serving.batching import TimedOut
-from treadle.serving.endpoint import SECONDS, Endpoint, Missed, Traffic
+from treadle.serving.endpoint import SECONDS, Endpoint, Missed
 from treadle.serving.journal import Journal
 from treadle.serving.logged import policed
 from treadle.settings import read_settings, scheme
@@ -35,7 +35,7 @@ from treadle.web import seen
 from treadle.web.api.endpoint import Routes
 from treadle.web.api.exchange import problem
 from treadle.web.api.metrics import calls, gauges
-from treadle.web.following import Following
+from treadle.web.following import Following, lives
 from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.http import HttpServer
 from treadle.web.leave import leave
@@ -111,33 +111,10 @@ class Server:
             if record.version != self._seen:
                 self._endpoint.challenger_failures = 0
             self._seen = record.version
-            self._tell(record, before, now)
+            self._following.tell(record, before, now)
             await asyncio.to_thread(self._leave_counts)
             self._said = (self._failures(), self._followed(), now.missed)
             self._say("serving")
-
-    def _tell(self, record: Record, before: Traffic, now: Traffic) -> None:
-        """Of what should answer and cannot: into the log, and by the first worker on record, once for each reason."""
-        assert now.champion is not None
-        for missed in now.missed:
-            if missed not in before.missed:
-                _log.error("version %d (%s) of deployment %s is refused; version %d answers: %s", missed.number, missed.role, record.version,
-                           now.champion.number, missed.error)  # fmt: skip
-                says = {"deployment": record.version, "version": missed.number, "role": missed.role, "answers": now.champion.number}
-                self._event("endpoint.refused", {**says, "error": missed.error})
-        if before.missed and not now.missed:
-            _log.info("version %d answers again as deployment %s says", now.champion.number, record.version)
-            self._event("endpoint.converged", {"deployment": record.version, "answers": now.champion.number})
-
-    def _recalibrate(self) -> None:
-        champion = self._endpoint.traffic.champion
-        changed = self._following.recalibrate(champion) if champion is not None else None
-        if champion is not None and changed is not None:
-            self._event("endpoint.recalibrated" if changed else "endpoint.not_recalibrated", {"version": champion.number})
-
-    def _event(self, kind: str, says: dict[str, Any]) -> None:
-        if not self._place.index:
-            self._ws.ledger.append(kind, Ref("deployment", self._model), says)
 
     def _say(self, status: str) -> None:
         if self._place.index:  # the first worker speaks for all
@@ -209,7 +186,8 @@ class Server:
             await asyncio.sleep(POLL)
             try:
                 await self.follow(again=False)
-                await asyncio.to_thread(self._recalibrate)
+                if self._endpoint.traffic.champion is not None:
+                    await asyncio.to_thread(self._following.recalibrate, self._endpoint.traffic.champion)
                 record = promote.deployment(self._model, self._ws.ledger)
                 await asyncio.to_thread(self._guard, record)
                 if record is not None and await asyncio.to_thread(self._watching.look, record, self._endpoint.traffic, self._ws.clock.now()):
@@ -254,15 +232,6 @@ class Server:
                 with contextlib.suppress(StorageError):
                     self._journal.close(timeout=5.0)
                 leave(error.exit_code)
-
-
-def lives(pid: int) -> bool:
-    """Whether there is such a process, of this user."""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return pid > 0
 
 
 def _settle_memory() -> None:
