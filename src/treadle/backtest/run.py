@@ -94,9 +94,10 @@ def _about(ws: Workspace, model: Model, history: History) -> list[Any]:
     serve, watch = ws.serve_of(model), ws.watch_of(model)
     assert watch is not None
     return [
-        "life 1", history.address, history.begin, history.end, history.every, plain(model.split), model.seed, model.trials, model.metric,
+        "life 2", history.address, history.begin, history.end, history.every, plain(model.split), model.seed, model.trials, model.metric,
         [c.said() for c in model.candidates], [[g.name, plain(dict(g.options))] for g in model.gates], environment_state(),
         plain([watch.label_window, watch.false_alarms, serve.shadow, serve.canary, serve.canary_for, serve.least_outcomes]), alarms.SEVERITY,
+        list(watch.kinds), plain(watch.groups), watch.fairness_gap,
     ]  # fmt: skip
 
 

@@ -68,9 +68,11 @@ def trained(
     ws: Workspace, model: Model, history: History, as_of: int, *, settings: dict[str, Any] | None = None, window: int | None = None
 ) -> Version:  # fmt: skip
     """Train as of a moment, or find that it was done. Raises DataError when what was known then is not enough."""
+    watch = ws.watch_of(model)
+    assert watch is not None
     id = digest([
-        "training 1", history.address, as_of, plain(settings), window, plain(model.split), model.seed, model.trials, environment_state(),
-        [c.said() for c in model.candidates], model.metric, history.every, plain(ws.watch_of(model).false_alarms),  # type: ignore[union-attr]
+        "training 2", history.address, as_of, plain(settings), window, plain(model.split), model.seed, model.trials, environment_state(),
+        [c.said() for c in model.candidates], model.metric, history.every, plain(watch.false_alarms), list(watch.kinds), plain(watch.groups),
     ])[:24]  # fmt: skip
     record = ws.ledger.get(KIND, id)
     if record is not None and record.get("error"):
