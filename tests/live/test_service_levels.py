@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 import treadle as tr
+from treadle.assemble import Workspace
 from treadle.backends.memory_ledger import MemoryLedger
 from treadle.backends.memory_predictions import MemoryPredictions
 from treadle.core.clock import ReplayClock, parse_time
 from treadle.core.declare.operations import JUDGED
-from treadle.live import service_levels
+from treadle.live import deploy, service_levels
 from treadle.monitoring import alarms
 from treadle.monitoring.detectors import service
 from treadle.monitoring.detectors.service import Service
@@ -103,3 +106,23 @@ def test_what_grows_old_is_told_once_until_it_is_new_again() -> None:
 def test_no_level_declared_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_levels, "_read", lambda ws, model: pytest.fail("the endpoint was asked"))
     assert service_levels.look(world(tr.levels()), MODEL) == []
+
+
+def test_what_a_living_endpoint_counted_is_read_and_a_dead_one_has_nothing_to_say(served: Callable[..., Workspace]) -> None:
+    ws = served(1)
+    model = ws.model()
+    url = deploy.start(ws, model)["url"]
+    try:
+        before = service_levels._read(ws, "late")
+        row = {"distance": 37.0, "seats": 100, "carrier": "UA", "wet": True, "x": 0.5, "word": "calm", "at": "2013-04-01T00:00:00Z"}
+        answers = [httpx.post(f"{url}/predict", json=row if i else {"distance": "far"}).status_code for i in range(5)]
+        read = service_levels._read(ws, "late")
+        assert before is not None
+        assert read is not None
+        assert answers == [422, 200, 200, 200, 200]
+        assert (read.requests - before.requests, read.failed, read.shed) == (5, 0, 0)
+        assert read.within[float("inf")] - before.within.get(float("inf"), 0) == 5
+        assert [h.requests for h in service_levels.counted(ws, "late")] == [read.requests]
+    finally:
+        deploy.stop(ws, "late")
+    assert service_levels._read(ws, "late") is None

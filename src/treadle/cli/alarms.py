@@ -41,6 +41,22 @@ def list_(ctx: click.Context, every: bool, model: str, addressee: str, json_: bo
     )
     if not found:
         show.say("no alarms" if every else "no open alarms")
+    for line in _rates(ws, model):
+        show.say(line)
+
+
+def _rates(ws: Any, model: str) -> list[str]:
+    """What false alarms a model's watch tolerates, and what its thresholds came to when they were set."""
+    from treadle.monitoring.reference import read_reference
+    from treadle.monitoring.tolerated import rates
+    from treadle.registry import packages, promote, versions
+
+    watch, deployed = (ws.watch_of(ws.model(model)), promote.deployment(model, ws.ledger)) if model else (None, None)
+    if watch is None or deployed is None:
+        return []
+    version = versions.get(model, int(deployed["champion"]), ws.ledger)
+    reference = read_reference(packages.open_package(version["package"], ws.blobs, ws.shelf)[0])
+    return [] if reference is None else [f"{model}: {rates(watch, reference.thresholds, int(version['number']))}"]
 
 
 def _feedback(ws: Any, addressee: str, every: bool, json_: bool) -> None:
