@@ -137,8 +137,8 @@ def too_little(dataset: Dataset, memory: int, what: str) -> DataError:
     """The error that says a data set was not read for want of memory."""
     return DataError(
         f"{what.rstrip('.')}; reading {dataset.source.path!r} in parts was to get by with {memory / 1e9:.2f} GB.", where=f"data set {dataset.name!r}",
-        hint=f"Nothing was changed. Say that less may be taken, which makes the parts smaller (TREADLE_MEMORY={max(64, memory // 2 >> 20)}MB), "
-        "or raise the limit on this process, or split the source into files and name each a data set.",
+        hint="Nothing was changed. Raise the limit on this process, close other programs, or say that less may be taken, which makes the parts "
+        f"smaller (TREADLE_MEMORY={max(64, memory // 2 >> 20)}MB). A limit of 1 GB was enough for what was tried.",
     )  # fmt: skip
 
 
