@@ -26,9 +26,11 @@ def looked(columns: dict[str, Any], target: np.ndarray, task: str, **more: Any) 
     order = np.random.default_rng(0).permutation(n)
     nothing = pl.Series([None] * n, dtype=TIME)
     rows = pl.DataFrame({KEY: [str(i) for i in range(n)], MOMENT: nothing, KNOWN: nothing, TARGET: target, **columns})
-    numbers = [c for c in columns if rows.schema[c] == pl.Float64]
+    types = rows.schema  # made anew at each asking
+    numbers = [c for c in columns if types[c] == pl.Float64]
+    categories = [c for c in columns if types[c] != pl.Float64]
     return Looked(
-        task, rows, np.sort(order[: 3 * n // 4]), np.sort(order[3 * n // 4 :]), target, numbers, [c for c in columns if c not in numbers], "random", **more,
+        task, rows, np.sort(order[: 3 * n // 4]), np.sort(order[3 * n // 4 :]), target, numbers, categories, "random", **more,
     )  # type: ignore[arg-type]  # fmt: skip
 
 
