@@ -195,6 +195,7 @@ def _attempt(ws: Workspace, attempt: Attempt) -> dict[str, Any]:
     if recorded:
         attempt.environment = rebuild.differences(recorded, made["environment"])
     found = compare(version.body, made["version"], ws.blobs, stored, refit=attempt.refit and not version.get("settings"))
+    found.sort(key=lambda d: not d["what"].startswith("evaluation.metrics"))  # of very many not all are kept: what matters most comes first
     reasons: list[dict[str, str]] = []
     if found:
         twice = None
