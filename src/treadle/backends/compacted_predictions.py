@@ -63,12 +63,12 @@ class CompactedPredictions:
     def last(self, model: str, count: int = 1) -> list[Prediction]:
         from treadle.backends import prediction_files
 
-        found = self.log.last(model, count)
-        if count <= 0:
-            return found
+        found, segments = self.log.last(model, count), self.log.segments(model) if count > 0 else []
+        if not segments or (len(found) == count and found[-1].answered > max(s.newest for s in segments)):
+            return found  # nothing in the files is as new
         numbers = self.log.numbers([p.id for p in found])
         ranked = [(p.answered, numbers.get(p.id, 0), p) for p in found]
-        for segment in sorted(self.log.segments(model), key=lambda s: -s.newest):
+        for segment in sorted(segments, key=lambda s: -s.newest):
             if len(ranked) >= count and ranked[count - 1][0] > segment.newest:
                 break
             ranked += [(n.prediction.answered, n.seq, n.prediction) for n in prediction_files.newest(self._blobs.path(segment.address), model, count)]

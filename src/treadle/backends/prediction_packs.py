@@ -7,9 +7,10 @@ index entry each. What is in a pack is MessagePack; a pack that loses rows to an
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from itertools import accumulate
 
 import msgspec
 
@@ -255,12 +256,24 @@ def merged(
 
 def latest(rows: list[Numbered], packs: Iterable[Pack], count: int) -> list[Prediction]:
     """The `count` answered last, of rows and of packs in the order of their latest answers, newest first."""
-    found = sorted(rows, key=_answered, reverse=True)
+    best = [(_answered(n), n.prediction) for n in rows]  # the smallest of the best so far comes first
+    best.sort(key=_key)
+    del best[: max(0, len(best) - count)]
     for pack in packs:
-        if len(found) >= count and found[count - 1].prediction.answered > pack.answered:
+        if len(best) >= count and best[0][0][0] > pack.answered:
             break
-        found = sorted([*found, *pack.numbered()], key=_answered, reverse=True)[:count]
-    return [n.prediction for n in islice(found, count)]
+        for numbered in pack.numbered():
+            entry = (_answered(numbered), numbered.prediction)
+            if len(best) < count:
+                insort(best, entry, key=_key)
+            elif entry[0] > best[0][0]:
+                insort(best, entry, key=_key)
+                del best[0]
+    return [prediction for _, prediction in reversed(best)]
+
+
+def _key(entry: tuple[Key, Prediction]) -> Key:
+    return entry[0]
 
 
 def _answered(numbered: Numbered) -> Key:
