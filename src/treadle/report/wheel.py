@@ -56,7 +56,7 @@ def _figures(d: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
 
 def _gates(d: Mapping[str, Any]) -> str:
     gates = d["evaluations"][0]["gates"]
-    return f"{sum(g['passed'] for g in gates)} of {len(gates)} gates passed"
+    return f"{sum(g['passed'] for g in gates)} of {len(gates)} gates"
 
 
 def _deployment(deployment: Mapping[str, Any] | None) -> list[str]:
