@@ -166,6 +166,7 @@ def test_the_page_is_well_formed_and_escapes_what_was_declared(persons: Path) ->
     assert open_tags == []
 
 
+@pytest.mark.slow
 def test_mlcommons_own_library_reads_the_description_and_the_rows(persons: Path, tmp_path: Path) -> None:
     ws = open_workspace(persons)
     for name in ("customers", "rentals"):

@@ -177,7 +177,7 @@ def count(folder: Path) -> int:
     return int((folder / "points").read_text())
 
 
-@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "started again"])
+@pytest.mark.parametrize("resume", [pytest.param(True, id="resumed", marks=pytest.mark.slow), pytest.param(False, id="started again")])
 def test_killed_at_any_point_it_ends_the_same(tmp_path: Path, resume: bool) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "steps_of_a_crash.py").write_text(PROJECT)

@@ -192,6 +192,7 @@ def installed(folder: Path, place: Path, release: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH", "")])])}
 
 
+@pytest.mark.slow
 def test_a_package_that_has_changed_is_installed_as_recorded_or_named(folder: Path, tmp_path: Path) -> None:
     shelf = tmp_path / "shelf"
     wheel(shelf, 40, "1.0")
@@ -287,7 +288,7 @@ def test_a_training_that_fails_is_named_with_its_error(trained: Workspace) -> No
     assert "RuntimeError: no" in what
 
 
-@pytest.mark.parametrize("family", ["forest", "lightgbm"])
+@pytest.mark.parametrize("family", [pytest.param("forest", marks=pytest.mark.slow), "lightgbm"])
 def test_two_trainings_of_the_same_data_are_one_package_whatever_the_threads(family: str, tmp_path: Path) -> None:
     digests = []
     for threads in ("1", "2"):

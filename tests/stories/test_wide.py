@@ -43,6 +43,7 @@ for made, columns in ((warm, 50), (few, 1_200), (many, 4_800)):
 '''
 
 
+@pytest.mark.slow
 def test_four_times_the_columns_cost_about_four_times_as_much_and_the_signal_is_found(tmp_path: Path) -> None:
     (tmp_path / "project.py").write_text(PROJECT)
     ws = open_workspace(tmp_path)
