@@ -11,7 +11,11 @@ WIDTH, HEIGHT, RADIUS_X, RADIUS_Y = 640, 520, 243, 220
 
 def wheel(d: Mapping[str, Any]) -> dict[str, Any]:
     """Stations clockwise from the top: name, two lines, the section they lead to, position; and the arrows between them."""
-    stations: list[dict[str, Any]] = [{"name": name, "lines": lines, "href": href} for name, lines, href in _figures(d)]
+    return drawn([{"name": name, "lines": lines, "href": href, "tone": "plain"} for name, lines, href in _figures(d)], int(d["totals"]["trainings"]))
+
+
+def drawn(stations: list[dict[str, Any]], turns: int) -> dict[str, Any]:
+    """The drawing of stations, each with its name, lines, link and tone, and of how often the wheel turned."""
     count = len(stations)
     for i, station in enumerate(stations):
         station["x"], station["y"] = _place(i / count)
@@ -23,7 +27,6 @@ def wheel(d: Mapping[str, Any]) -> dict[str, Any]:
         ux, uy = (ahead_x - x) / length, (ahead_y - y) / length
         corners = [(x + 8 * ux, y + 8 * uy), (x - 6 * ux - 6 * uy, y - 6 * uy + 6 * ux), (x - 6 * ux + 6 * uy, y - 6 * uy - 6 * ux)]
         arrows.append({"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)})
-    turns = int(d["totals"]["trainings"])
     return {
         "width": WIDTH, "height": HEIGHT, "cx": WIDTH / 2, "cy": HEIGHT / 2, "rx": RADIUS_X, "ry": RADIUS_Y, "stations": stations, "arrows": arrows,
         "turns": turns, "turned": "turn of the wheel" if turns == 1 else "turns of the wheel",

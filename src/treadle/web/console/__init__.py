@@ -1,0 +1,1 @@
+"""The console: one address where everybody sees the same loop, and does what their role allows."""

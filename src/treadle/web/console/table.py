@@ -1,0 +1,10 @@
+"""The table of everything the console can show and do. What is not in it cannot be reached."""
+
+from __future__ import annotations
+
+from treadle.web.console.operation import Operation
+from treadle.web.console.rooms import home, runs
+
+OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS]
+BY_NAME = {operation.name: operation for operation in OPERATIONS}
+assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"
