@@ -246,7 +246,7 @@ class Workspace:
         """A runner over this workspace's stores."""
         return Runner(
             self.ledger, self.blobs, self.executor, self.clock, roots=[self.folder], home=self.settings.home, workers=lambda: self.workers,
-            here=lambda: self.here, names=Names(self), watch=self.watch,
+            here=lambda: self.here, names=Names(self), watch=self.watch, actor=self.actor,
         )  # fmt: skip
 
     def hand_out(self, needs: Resources, timeout: float | None = None, instead: Callable[..., Any] | None = None) -> HandOut:
