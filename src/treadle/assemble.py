@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from threading import RLock
+from typing import Any, Self, TypeVar, cast, overload
 
 from treadle.backends.catalog import open_backend, open_source
 from treadle.backends.compacted_predictions import CompactedPredictions
@@ -18,7 +19,7 @@ from treadle.core.declare.model import Model
 from treadle.core.declare.operations import Serve, Watch
 from treadle.core.declare.pipeline import Pipeline, size
 from treadle.core.declare.project import Project
-from treadle.core.errors import NotFound, ProjectError, StorageError
+from treadle.core.errors import NotFound, ProjectError, StorageError, UsageError
 from treadle.pipelines.hand_out import HandOut
 from treadle.pipelines.run import Progress, Runner
 from treadle.ports.blobs import Blobs
@@ -34,6 +35,24 @@ from treadle.project_file import PROJECT_FILE, load_project
 from treadle.registry import foreign, keys
 from treadle.registry.packages import Shelf
 from treadle.settings import Settings, read_settings
+
+T = TypeVar("T")
+
+
+class opened(cached_property[T]):
+    """Made when it is first used, by one thread; one for a workspace and for all who act in it."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        if instance.shares is not None:
+            return getattr(instance.shares, str(self.attrname))
+        with instance.lock:
+            return super().__get__(instance, owner)
 
 
 def formats() -> dict[str, Callable[[], ModelFormat]]:
@@ -102,28 +121,48 @@ def tree_scorer(folder: Path, info: dict[str, Any]) -> Any:
 
 @dataclass
 class Workspace:
-    """Everything that belongs to one project folder, opened when it is first used."""
+    """Everything that belongs to one project folder, opened when it is first used.
+
+    `shares` is the workspace whose opened things this one uses, where it was made by `acting_as`.
+    """
 
     folder: Path
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
     watch: Callable[[Progress], None] | None = None
+    shares: Workspace | None = field(default=None, repr=False, compare=False)
+    lock: RLock = field(default_factory=RLock, repr=False, compare=False)
 
-    @cached_property
+    def acting_as(self, name: str) -> Workspace:
+        """The same workspace in the hands of another person: everything that is opened, now or later, is shared; what is done bears their name.
+
+        It is cheap, so one may be made for each request. Closing it closes nothing. Raises UsageError for a name that could be taken for none, or
+        for Treadle itself.
+        """
+        if not name.strip() or name.startswith("treadle"):
+            raise UsageError(f"Nobody can act as {name!r}.", hint="Give the name of a person; names that begin with 'treadle' are Treadle's own.")
+        settings = replace(self.settings, values={**self.settings.values, "actor": name})  # so the name reaches worker processes too
+        return Workspace(self.folder, settings, self.clock, self.watch, self.shares or self)
+
+    def has_opened(self, name: str) -> bool:
+        """Whether something was used before, such as 'predictions'."""
+        return name in (self.shares or self).__dict__
+
+    @opened
     def project(self) -> Project:
         return load_project(self.folder)
 
-    @cached_property
+    @opened
     def ledger(self) -> Ledger:
         self._home()
         return cast(Ledger, open_backend("ledger", self.settings["ledger"]))
 
-    @cached_property
+    @opened
     def blobs(self) -> Blobs:
         self._home()
         return cast(Blobs, open_backend("blobs", self.settings["blobs"]))
 
-    @cached_property
+    @opened
     def tables(self) -> Tables:
         return cast(Tables, open_backend("tables", self.settings["tables"], blobs=self.blobs))
 
@@ -132,12 +171,12 @@ class Workspace:
         """Opens sources outside this machine's files."""
         return lambda source: open_source(source, self.folder)
 
-    @cached_property
+    @opened
     def online(self) -> OnlineStore:
         self._home()
         return cast(OnlineStore, open_backend("online", self.settings["online"]))
 
-    @cached_property
+    @opened
     def predictions(self) -> PredictionLog:
         self._home()
         log = open_backend("predictions", self.settings["predictions"])
@@ -145,11 +184,11 @@ class Workspace:
             return cast(PredictionLog, log)
         return CompactedPredictions(cast(Compactable, log), lambda: self.blobs)
 
-    @cached_property
+    @opened
     def executor(self) -> Executor:
         return cast(Executor, open_backend("executor", self.settings["executor"]))
 
-    @cached_property
+    @opened
     def notifiers(self) -> list[Notifier]:
         self._home()
         return [cast(Notifier, open_backend("notifier", address)) for address in self.settings["notify"].split()]
@@ -193,12 +232,12 @@ class Workspace:
         except (KeyError, OSError):
             return "unknown"
 
-    @cached_property
+    @opened
     def workers(self) -> Executor:
         """Worker processes on this machine, for what must be stopped when it takes too long or too much memory."""
         return cast(Executor, open_backend("executor", "processes:"))
 
-    @cached_property
+    @opened
     def here(self) -> Executor:
         """This very process, for what hands out work itself."""
         return cast(Executor, open_backend("executor", "inprocess:"))
@@ -207,7 +246,7 @@ class Workspace:
         """A runner over this workspace's stores."""
         return Runner(
             self.ledger, self.blobs, self.executor, self.clock, roots=[self.folder], home=self.settings.home, workers=lambda: self.workers,
-            here=lambda: self.here, names=Names(self), watch=self.watch,
+            here=lambda: self.here, names=Names(self), watch=self.watch, actor=self.actor,
         )  # fmt: skip
 
     def hand_out(self, needs: Resources, timeout: float | None = None, instead: Callable[..., Any] | None = None) -> HandOut:

@@ -53,8 +53,9 @@ class MemoryLedger:
         return None if row is None else Record(kind, id, json_text.read(row[0]), *row[1:])
 
     def find(
-        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
-    ) -> list[Record]:
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None,
+        past: tuple[str, str] | None = None,
+    ) -> list[Record]:  # fmt: skip
         wanted = conditions(where)
         since = "" if after is None else iso(parse_time(after))
         with self._lock:
@@ -62,7 +63,13 @@ class MemoryLedger:
         found = [Record(kind, id, json_text.read(row[0]), *row[1:]) for id, row in rows]
         found = [record for record in found if all(condition.holds(record.body) for condition in wanted)]
         found.sort(key=lambda record: (record.created_at, record.id), reverse=newest_first)
+        if past is not None:
+            mark = (iso(parse_time(past[0])), past[1])
+            found = [r for r in found if ((r.created_at, r.id) < mark if newest_first else (r.created_at, r.id) > mark)]
         return found if limit is None else found[: max(0, limit)]
+
+    def count(self, kind: str, where: Mapping[str, Any] | None = None) -> int:
+        return len(self.find(kind, where))
 
     def link(self, link: Link) -> None:
         with self.transaction():

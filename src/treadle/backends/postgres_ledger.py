@@ -89,21 +89,26 @@ class PostgresLedger:
         return _record(rows[0]) if rows else None
 
     def find(
-        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
-    ) -> list[Record]:
-        # Written out, not a parameter: an index that holds one kind only is used when the text says which.
-        said, values = (f"'{kind}'", []) if _PLAIN.fullmatch(kind) else ("%s", [kind])
-        sql = f"SELECT {_RECORD} FROM records WHERE kind = {said}"
-        for condition in conditions(where):
-            sql += f" AND {_sql(condition, values)}"
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None,
+        past: tuple[str, str] | None = None,
+    ) -> list[Record]:  # fmt: skip
+        asked, values = _asked(kind, where)
+        sql = f"SELECT {_RECORD} FROM records WHERE {asked}"
         if after is not None:
             sql += " AND created_at > %s"
             values.append(iso(parse_time(after)))
+        if past is not None:
+            sql += f" AND (created_at, id) {'<' if newest_first else '>'} (%s, %s)"
+            values += [iso(parse_time(past[0])), past[1]]
         order = "DESC" if newest_first else "ASC"
         sql += f" ORDER BY created_at {order}, id {order}"
         if limit is not None:
             sql += f" LIMIT {max(0, int(limit))}"
         return [_record(row) for row in self._sessions.rows((sql, values))]
+
+    def count(self, kind: str, where: Mapping[str, Any] | None = None) -> int:
+        asked, values = _asked(kind, where)
+        return int(self._sessions.rows((f"SELECT count(*) FROM records WHERE {asked}", values))[0][0])
 
     def link(self, link: Link) -> None:
         self._write(
@@ -216,6 +221,16 @@ class PostgresLedger:
     def _write(self, sql: str, values: Sequence[Any]) -> list[Any]:
         with self._sessions.mine() as session:
             return session.write((sql, values))[0]
+
+
+def _asked(kind: str, where: Mapping[str, Any] | None) -> tuple[str, list[Any]]:
+    """The condition that a kind and `where` make, and what it compares with."""
+    # Written out, not a parameter: an index that holds one kind only is used when the text says which.
+    said, values = (f"'{kind}'", []) if _PLAIN.fullmatch(kind) else ("%s", [kind])
+    sql = f"kind = {said}"
+    for condition in conditions(where):
+        sql += f" AND {_sql(condition, values)}"
+    return sql, values
 
 
 def _sql(condition: Condition, values: list[Any]) -> str:

@@ -59,22 +59,26 @@ class SqliteLedger:
         return record(rows[0]) if rows else None
 
     def find(
-        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
-    ) -> list[Record]:
-        # Written out, not a parameter: an index that holds one kind only is used when the text says which.
-        said, values = (f"'{kind}'", []) if _PLAIN.fullmatch(kind) else ("?", [kind])
-        sql = f"SELECT kind, id, body, version, created_at, updated_at FROM records WHERE kind = {said}"
-        for condition in conditions(where):
-            sql += f" AND {_sql(condition)}"
-            values += condition.texts
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None,
+        past: tuple[str, str] | None = None,
+    ) -> list[Record]:  # fmt: skip
+        asked, values = _asked(kind, where)
+        sql = f"SELECT kind, id, body, version, created_at, updated_at FROM records WHERE {asked}"
         if after is not None:
             sql += " AND created_at > ?"
             values.append(iso(parse_time(after)))
+        if past is not None:
+            sql += f" AND (created_at, id) {'<' if newest_first else '>'} (?, ?)"
+            values += [iso(parse_time(past[0])), past[1]]
         order = "DESC" if newest_first else "ASC"
         sql += f" ORDER BY created_at {order}, id {order}"
         if limit is not None:
             sql += f" LIMIT {max(0, int(limit))}"
         return [record(row) for row in self._rows(sql, values)]
+
+    def count(self, kind: str, where: Mapping[str, Any] | None = None) -> int:
+        asked, values = _asked(kind, where)
+        return int(self._rows(f"SELECT count(*) FROM records WHERE {asked}", values)[0][0])
 
     def link(self, link: Link) -> None:
         with self._writing() as connection:
@@ -183,6 +187,17 @@ def _text(time: int, known: dict[int, str]) -> str:
     if found is None:
         found = known[time] = from_micros(time)
     return found
+
+
+def _asked(kind: str, where: Mapping[str, Any] | None) -> tuple[str, list[Any]]:
+    """The condition that a kind and `where` make, and what it compares with."""
+    # Written out, not a parameter: an index that holds one kind only is used when the text says which.
+    said, values = (f"'{kind}'", []) if _PLAIN.fullmatch(kind) else ("?", [kind])
+    sql = f"kind = {said}"
+    for condition in conditions(where):
+        sql += f" AND {_sql(condition)}"
+        values += condition.texts
+    return sql, values
 
 
 def _sql(condition: Condition) -> str:

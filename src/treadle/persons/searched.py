@@ -67,7 +67,7 @@ def search(ws: Workspace, plan: Plan, needed: Callable[[], set[str]]) -> tuple[d
             found.append(f"online view {view}: {left} values")
             ws.online.forget(view, keys)
     told = logged(ws, marks)
-    if told or "predictions" in ws.__dict__:
+    if told or ws.has_opened("predictions"):
         searched["predictions"] += sum(ws.predictions.count(model)[0] for model in ws.project.models)
     found += [f"prediction log of {model or 'outcomes alone'}: {len(ids)} predictions" for model, ids in told.items()]
     if any(place.startswith(STAYS) for place in found):  # then of course the ledger's own files hold it

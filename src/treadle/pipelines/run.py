@@ -83,6 +83,7 @@ class Stores:
         home: the folder for what is kept on this machine: logs while they grow, the memory of files' hashes.
         names: how the project's things are named across processes.
         watch: told of each step as it starts and ends.
+        actor: who starts runs and goes on with them, for the record.
     """
 
     ledger: Ledger
@@ -96,6 +97,7 @@ class Stores:
     names: Names | None = None
     watch: Callable[[Progress], None] = lambda progress: None
     lease: float = lease.SECONDS
+    actor: str = ""
     memo: files.FileMemo = field(default_factory=files.FileMemo)
 
 
@@ -105,10 +107,10 @@ class Runner:
     def __init__(
         self, ledger: Ledger, blobs: Blobs, executor: Executor, clock: Clock, *, roots: Sequence[Path] = (), home: Path | None = None,
         workers: Callable[[], Executor] | None = None, here: Callable[[], Executor] | None = None, names: Names | None = None,
-        watch: Callable[[Progress], None] | None = None, lease_seconds: float = lease.SECONDS,
+        watch: Callable[[Progress], None] | None = None, lease_seconds: float = lease.SECONDS, actor: str = "",
     ) -> None:  # fmt: skip
         self._stores = Stores(
-            ledger, blobs, executor, clock, list(roots), home, workers, here, names, watch or (lambda progress: None), lease_seconds,
+            ledger, blobs, executor, clock, list(roots), home, workers, here, names, watch or (lambda progress: None), lease_seconds, actor,
             files.FileMemo(home),
         )  # fmt: skip
 
@@ -141,11 +143,12 @@ class Runner:
         run_id = id or new_id("run")
         body: dict[str, Any] = {
             "scope": scope, "cause": dict(cause), "status": "running", "started": iso(clock.now()), "owner": owner(), "epoch": 1,
-            "request": {**(request or {}), "until": list(until)}, "counts": {}, "seconds": 0.0, "cpu": 0.0, **(about or {}),
+            "request": {**(request or {}), "until": list(until)}, "counts": {}, "seconds": 0.0, "cpu": 0.0, "by": self._stores.actor,
+            **(about or {}),
         }  # fmt: skip
         with ledger.transaction():
             record = ledger.put(RUN, run_id, body, expect=0)
-            ledger.append("run.started", Ref(RUN, run_id), {"cause": dict(cause), "scope": scope})
+            ledger.append("run.started", Ref(RUN, run_id), {"cause": dict(cause), "scope": scope}, actor=self._stores.actor or "treadle")
             if cause.get("id"):
                 ledger.link(Link(Ref(RUN, run_id), "caused_by", Ref(str(cause["kind"]), str(cause["id"]))))
         return self._drive(record, wanted, {}, template)
@@ -166,10 +169,15 @@ class Runner:
         if record["status"] == "running" and not lease.gone(record["owner"]) and not (wait and lease.silent(run_id, ledger, self._stores.lease)):
             who = record["owner"]
             raise Conflict(f"Run {run_id} is being driven by process {who['pid']} on {who['host']}.", hint="Wait for it, or stop that process first.")
-        body = {**record.body, "status": "running", "owner": owner(), "epoch": int(record.get("epoch", 1)) + 1, "error": ""}
+        by = [self._stores.actor] if self._stores.actor and self._stores.actor not in (record.get("by"), *record.get("resumed_by", ())) else []
+        body = {
+            **record.body, "status": "running", "owner": owner(), "epoch": int(record.get("epoch", 1)) + 1, "error": "",
+            "resumed_by": [*record.get("resumed_by", ()), *by],
+        }  # fmt: skip
         with ledger.transaction():
             taken = ledger.put(RUN, run_id, body, expect=record.version)
-            ledger.append("run.resumed", Ref(RUN, run_id), {"from": record["status"], "epoch": body["epoch"]})
+            said = {"from": record["status"], "epoch": body["epoch"]}
+            ledger.append("run.resumed", Ref(RUN, run_id), said, actor=self._stores.actor or "treadle")
         prior = {s["step"]: s for s in steps_of(run_id, ledger)}
         return self._drive(taken, needed(ordered(steps), body.get("request", {}).get("until", ())), prior, template)
 

@@ -37,14 +37,20 @@ class Ledger(Protocol):
         ...
 
     def find(
-        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None
-    ) -> list[Record]:
+        self, kind: str, where: Mapping[str, Any] | None = None, *, newest_first: bool = False, limit: int | None = None, after: str | None = None,
+        past: tuple[str, str] | None = None,
+    ) -> list[Record]:  # fmt: skip
         """Records of a kind whose body fields equal `where`, in order of creation (ties by id).
 
         Args:
             where: body field (dots reach into objects) to a JSON scalar it equals; None is met by null and by an absent field.
             after: only records created after this ISO time.
+            past: (created_at, id) of a record: only those that come after it in the order asked for, so that a long list is read page by page.
         """
+        ...
+
+    def count(self, kind: str, where: Mapping[str, Any] | None = None) -> int:
+        """How many records `find` would give."""
         ...
 
     def link(self, link: Link) -> None:

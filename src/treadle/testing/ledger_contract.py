@@ -168,6 +168,38 @@ class LedgerContract:
         assert len(ledger.find("run", after=hour)) == 2
         assert len(ledger.find("run", after="2013-04-01")) == 2
 
+    @pytest.mark.parametrize("newest_first", [False, True])
+    def test_pages_that_begin_past_the_last_one_give_everything_once_and_in_order(self, ledger: Ledger, newest_first: bool) -> None:
+        with ledger.transaction():
+            for n in range(23):
+                ledger.put("run", f"r{n * 7 % 23:02}", {"even": n % 2 == 0})
+        everything = ledger.find("run", newest_first=newest_first)
+        pages: list[Any] = []
+        while page := ledger.find("run", newest_first=newest_first, limit=5, past=(pages[-1].created_at, pages[-1].id) if pages else None):
+            pages += page
+        assert pages == everything
+        mark = (everything[9].created_at, everything[9].id)
+        assert ledger.find("run", {"even": True}, newest_first=newest_first, past=mark) == [r for r in everything[10:] if r["even"]]
+        assert ledger.find("model", past=mark) == []
+        with pytest.raises(UsageError):
+            ledger.find("run", past=("yesterday", "r01"))
+
+    def test_pages_are_not_shifted_by_what_is_written_or_changed_meanwhile(self, ledger: Ledger) -> None:
+        for n in range(6):
+            ledger.put("run", f"r{n}", {"n": n})
+        first = ledger.find("run", newest_first=True, limit=3)
+        ledger.put("run", "r9", {})
+        ledger.put("run", "r1", {"n": "changed"})
+        rest = ledger.find("run", newest_first=True, past=(first[-1].created_at, first[-1].id))
+        assert [r.id for r in rest] == ["r2", "r1", "r0"]
+
+    def test_count_says_how_many_find_would_give(self, ledger: Ledger) -> None:
+        for n in range(5):
+            ledger.put("run", f"r{n}", {"odd": n % 2 == 1, "params": {"depth": n}})
+        ledger.put("model", "m", {})
+        assert (ledger.count("run"), ledger.count("run", {"odd": True}), ledger.count("run", {"params.depth": 3})) == (5, 2, 1)
+        assert (ledger.count("run", {"odd": None}), ledger.count("nothing")) == (0, 0)
+
     @pytest.mark.parametrize(
         ("value", "expected"),
         [
