@@ -38,6 +38,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "signing": ("auto", "`auto` makes a key with the first version of a project whose ledger is a file of its own; `off` leaves it to you."),
     "model_code": ("no", "`yes` allows models that run code of their own: pickles of your own runs, MLmodel folders. They must be signed."),
     "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
+    "console_url": ("", "The address people open the console at, for example `https://treadle.example.com`; this machine only if empty."),
     "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
 }
 

@@ -253,7 +253,7 @@ def problem(request: Request, error: Exception) -> Response:
     if isinstance(error, TreadleError):
         says |= {"error": error.code, "detail": error.what, "where": error.where, "hint": error.hint, "fields": getattr(error, "fields", None)}
     else:
-        _log.exception("%s failed", request.url.path)
+        _log.error("%s failed", request.url.path, exc_info=error)
         says |= {"error": "error", "detail": f"The server failed ({type(error).__name__}); its log says more."}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, TooMany):
@@ -268,7 +268,7 @@ def told(request: Request, error: Exception, site: Site, known: Known | None, ba
     if isinstance(error, TreadleError):
         sentence, hint = (f"{error.where}: {error.what}" if error.where else error.what), error.hint or ""
     else:
-        _log.exception("%s cannot be shown", request.url.path)
+        _log.error("%s cannot be shown", request.url.path, exc_info=error)
         sentence, hint = f"The server failed ({type(error).__name__}).", "Its log says more. Load the page again, or go back."
     values = {"title": title, "sentence": sentence, "hint": hint, "back": back}
     return html("error.html", values, status=status, site=site, known=known, path=request.url.path)

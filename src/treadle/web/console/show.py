@@ -33,7 +33,7 @@ def html(
     if known is not None:
         frame["nav"] = [(n, p, p == path or p != "/" and path.startswith(p + "/")) for n, p, needs in NAV if known.person.may(needs)]
         frame |= {"me": known.person, "csrf": known.session.csrf if known.session else "", "unread": _unread(site, known)}
-    text = page.template(name, **frame, **values, live=live(), console=True, may=known.person.may if known else _nothing, fresh=secrets.token_urlsafe)
+    text = page.template(name, **frame, **values, live=live(), console=True, may=known.person.may if known else _nothing, fresh=secrets.token_hex)
     return HTMLResponse(text, status, {"Content-Security-Policy": policy(nonce)})
 
 
@@ -45,7 +45,7 @@ def _unread(site: Site, known: Known) -> int:
     from treadle.review import notices
 
     try:
-        return notices.unread(known.person.name, known.person.groups, site.ws.ledger)
+        return notices.unread(known.person.name, site.ws.ledger, groups=known.person.groups)
     except TreadleError:  # a page is shown without the count rather than not at all
         return 0
 

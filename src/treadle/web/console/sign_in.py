@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from treadle.access import links, people, sessions, throttle
+from treadle.access import links, people, sessions
 from treadle.access.people import Person
 from treadle.core.errors import Forbidden, NotFound, TooMany, TreadleError, Unauthorized
 from treadle.core.records import Ref
@@ -77,6 +77,8 @@ def _form(request: Request, site: Site, sentence: str = "", name: str = "", stat
 
 def _password(request: Request, site: Site, fields: dict[str, str]) -> Response:
     gate.from_here(request, site)
+    from treadle.access import throttle
+
     ledger, clock = site.ws.ledger, site.ws.clock
     name, address = fields.get("name", "").strip(), address_of(request)
     wait = throttle.allowed(name, address, ledger, clock)

@@ -23,6 +23,7 @@ from treadle.registry import promote, versions
 from treadle.report.wheel import drawn
 from treadle.review import approvals
 from treadle.web.console.operation import Asked, Operation
+from treadle.web.console.rooms.waiting import waiting
 from treadle.wheel.materialise import FRESHNESS
 
 OLD = timedelta(days=2)  # data that nobody read again for so long are pointed out, not alarmed about
@@ -42,11 +43,11 @@ def home(asked: Asked) -> dict[str, Any]:
     models = [_model(ws, model, now) for model in ws.project.models.values()]
     named = asked.query.model if asked.query is not None else ""
     shown = next((m for m in models if m["name"] == named), None) or next((m for m in models if m["champion"]), models[0] if models else None)
-    waiting = [w for w in approvals.waiting(ws.ledger, asked.person.name, asked.person.groups) if asked.person.may(w["permission"])]
+    waits = waiting(asked)
     return {
         "project": {"name": ws.project.name, "owner": ws.project.owner, "goal": ws.project.goal, "description": ws.project.description},
-        "models": models, "shown": shown, "waiting": waiting, "pipelines": list(ws.project.pipelines), "made": iso(now),
-        "needs": _first(models, waiting, asked), "month": _month(ws, now),
+        "models": models, "shown": shown, "waiting": waits, "pipelines": list(ws.project.pipelines), "made": iso(now),
+        "needs": _first(models, waits, asked), "month": _month(ws, now),
     }  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def _stations(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, las
     passed = newest is not None and newest["verdict"]["passed"]
     split = f"{m['share']:.0%} to version {m['challenger']}" if m["challenger"] and m["stage"] in promote.HEARD else (
         f"version {m['challenger']} in shadow" if m["challenger"] else "no challenger")  # fmt: skip
-    asks = ws.ledger.find(approvals.KIND, {"status": "waiting", "model": model.name})
+    asks = approvals.versions_waiting([model.name], ws.ledger, now)
     rows = [
         ("Data", "/data", [f"{sum(v.rows for v in read):,} rows" if read else "not read yet", f"read {_ago(oldest, now)}" if oldest else ""],
          "bad" if bad_data else "look" if old else "good" if read else "plain"),
@@ -111,7 +112,7 @@ def _needs(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, last: 
         return _thing(f"{name}: {high['sentence']}", f"/alarms/{high['id']}", "alarms.answer", "bad")
     if waits := ws.ledger.find(retraining.KIND, {"model": name, "status": "waiting"}, newest_first=True, limit=1):
         return _thing(f"{name}: a retraining waits for a person's yes or no.", f"/alarms#reaction-{waits[0].id}", "alarms.answer", "look")
-    if asks := ws.ledger.find(approvals.KIND, {"status": "waiting", "model": name}, limit=1):
+    if asks := approvals.versions_waiting([name], ws.ledger, ws.clock.now()):
         return _thing(f"{name}: version {asks[0]['number']} waits for approval.", f"/models/{name}/versions/{asks[0]['number']}", "models.approve", "look")
     if last is not None and last["status"] in ("failed", "interrupted"):
         return _thing(f"{name}: the last run {last['status'] if last['status'] == 'failed' else 'was interrupted'}.", f"/runs/{last.id}", "runs.start", "bad")
@@ -130,15 +131,15 @@ def _thing(sentence: str, link: str, permission: str, tone: str) -> dict[str, st
     return {"sentence": sentence, "link": link, "permission": permission, "tone": tone}
 
 
-def _first(models: list[dict[str, Any]], waiting: list[dict[str, Any]], asked: Asked) -> dict[str, str] | None:
+def _first(models: list[dict[str, Any]], waits: list[dict[str, Any]], asked: Asked) -> dict[str, str] | None:
     """The gravest thing that whoever asks may do something about; else the gravest of all."""
     everything = [m["needs"] for m in models if m["needs"]]
     mine = [n for n in everything if asked.person.may(n["permission"])]
     found = sorted(mine or everything, key=lambda n: _ORDER[n["tone"]])
-    if found and (found[0]["tone"] == "bad" or not waiting):
+    if found and (found[0]["tone"] == "bad" or not waits):
         return found[0]
-    if waiting:
-        return _thing(waiting[0]["sentence"], waiting[0]["link"], waiting[0]["permission"], "look")
+    if waits:
+        return _thing(waits[0]["sentence"], waits[0]["link"], waits[0]["permission"], "look")
     return None
 
 
