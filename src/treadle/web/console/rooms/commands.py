@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from treadle.core.errors import Forbidden, NotFound
+from treadle.core.errors import Forbidden, NotFound, UsageError
 from treadle.core.records import Record, Ref
 from treadle.web.console import commands
 from treadle.web.console.operation import Asked, Operation, Pages, listed
@@ -29,7 +29,9 @@ class Since(msgspec.Struct, frozen=True, kw_only=True):
 
 def start(asked: Asked, argv: Sequence[str]) -> dict[str, Any]:
     """Begin a command in the name of whoever asks. Raises Forbidden without the permission that the command needs; UsageError; TooMany."""
-    checked = commands.check(argv)
+    if asked.check is None:
+        raise UsageError("This server runs no commands.")
+    checked = asked.check(argv)
     if not asked.person.may(checked.permission):
         about = {"operation": f"command {checked.name}", "address": asked.address}
         asked.ws.ledger.append("access.denied", Ref("person", asked.person.name), about, actor=asked.person.name)
