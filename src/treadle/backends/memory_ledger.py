@@ -98,6 +98,21 @@ class MemoryLedger:
         chosen = [row for row in rows if not kinds or row[0].kind in kinds][: max(0, limit)]
         return [replace(event, body=json_text.read(text)) for event, text in chosen]
 
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        begin, end = (iso(parse_time(moment)) if moment else "" for moment in (since, until))
+        with self._lock:
+            rows = self._events[: None if seq is None else max(0, seq - 1)][::-1]
+        chosen = [
+            (event, text) for event, text in rows
+            if (not kinds or any(event.kind.startswith(k) if k.endswith(".") else event.kind == k for k in kinds))
+            and actor in ("", event.actor) and subject_kind in ("", event.subject.kind) and subject_id in ("", event.subject.id)
+            and begin <= event.time and (not end or event.time < end)
+        ]  # fmt: skip
+        return [replace(event, body=json_text.read(text)) for event, text in chosen[: max(0, limit)]]
+
     def log_points(self, points: Iterable[Point]) -> None:
         now = iso(SystemClock().now())
         rows = [Point(p.run, p.name, float(p.value), p.step, from_micros(micros(p.time)) if p.time else now) for p in points]

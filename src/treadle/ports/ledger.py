@@ -69,6 +69,18 @@ class Ledger(Protocol):
         """Events with a number above `seq`, oldest first, of these kinds (all if empty)."""
         ...
 
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        """Events with a number below `seq` (all if None), newest first, that meet every condition given.
+
+        Args:
+            kinds: any of these; one that ends with a dot stands for all that begin so.
+            since, until: ISO times; from `since` on, and before `until`. Raises UsageError for what is none.
+        """
+        ...
+
     def log_points(self, points: Iterable[Point]) -> None:
         """Store metric points in one commit. A point without a time gets the present."""
         ...
