@@ -27,9 +27,12 @@ def event(row: Sequence[Any]) -> Event:
 
 
 def asked_events(
-    mark: str, seq: int | None, kinds: Sequence[str], actor: str, subject_kind: str, subject_id: str, since: str, until: str
+    mark: str, beside: str, seq: int | None, kinds: Sequence[str], actor: str, subject_kind: str, subject_id: str, since: str, until: str
 ) -> tuple[str, list[Any]]:  # fmt: skip
-    """The condition of `events_before`, with ' WHERE ' if there is any, and what it compares with. `mark` stands for a value."""
+    """The condition of `events_since` (`beside` is 'seq >') or `events_before` ('seq <'), with its ' WHERE ', and what it compares with.
+
+    `mark` stands for a value.
+    """
     parts: list[str] = []
     values: list[Any] = []
     ends = [(kind, kind[:-1] + "/") for kind in kinds if kind.endswith(".")]  # '/' is the character after '.'
@@ -38,7 +41,7 @@ def asked_events(
         among = [f"kind IN ({', '.join([mark] * len(exact))})"] * bool(exact) + [f"(kind >= {mark} AND kind < {mark})"] * len(ends)
         parts.append(f"({' OR '.join(among)})")
         values += [*exact, *(end for pair in ends for end in pair)]
-    told = {"seq <": seq, "actor =": actor, "subject_kind =": subject_kind, "subject_id =": subject_id}
+    told = {beside: seq, "actor =": actor, "subject_kind =": subject_kind, "subject_id =": subject_id}
     told |= {"time >=": since and iso(parse_time(since)), "time <": until and iso(parse_time(until))}
     given = {name: value for name, value in told.items() if value not in (None, "")}
     parts, values = [*parts, *(f"{name} {mark}" for name in given)], [*values, *given.values()]

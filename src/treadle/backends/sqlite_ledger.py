@@ -108,16 +108,19 @@ class SqliteLedger:
             )
         return made
 
-    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
-        among = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        rows = self._rows(f"SELECT {EVENT} FROM events WHERE seq > ?{among} ORDER BY seq LIMIT ?", (seq, *kinds, max(0, limit)))
+    def events_since(
+        self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        asked, values = asked_events("?", "seq >", seq, kinds, actor, subject_kind, subject_id, since, until)
+        rows = self._rows(f"SELECT {EVENT} FROM events{asked} ORDER BY seq LIMIT ?", (*values, max(0, limit)))
         return [event(row) for row in rows]
 
     def events_before(
         self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
         since: str = "", until: str = "",
     ) -> list[Event]:  # fmt: skip
-        asked, values = asked_events("?", seq, kinds, actor, subject_kind, subject_id, since, until)
+        asked, values = asked_events("?", "seq <", seq, kinds, actor, subject_kind, subject_id, since, until)
         rows = self._rows(f"SELECT {EVENT} FROM events{asked} ORDER BY seq DESC LIMIT ?", (*values, max(0, limit)))
         return [event(row) for row in rows]
 

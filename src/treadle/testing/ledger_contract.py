@@ -308,6 +308,9 @@ class LedgerContract:
             return [e.seq for e in ledger.events_before(*before, **asked)]
 
         assert ledger.events_before() == made[::-1]
+        for asked in ({"actor": "ann"}, {"kinds": ["run."]}, {"subject_id": "late"}, {"since": made[2].time}, {"until": made[2].time}):
+            assert ledger.events_since(**asked) == ledger.events_before(**asked)[::-1]
+        assert [e.seq for e in ledger.events_since(1, actor="ann", limit=1)] == [3]
         assert (seqs(3), seqs(limit=2), seqs(3, limit=1), seqs(1), seqs(limit=0)) == ([2, 1], [4, 3], [2], [], [])
         assert (seqs(kinds=["run."]), seqs(kinds=["run.done", "note."]), seqs(kinds=["run"])) == ([2, 1], [4, 2], [])
         assert (seqs(actor="ann"), seqs(actor="ann", kinds=["run."]), seqs(actor="a%")) == ([4, 3, 1], [1], [])
