@@ -56,8 +56,10 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/reference.py --check
+	$(BIN)/python scripts/client_operations.py --check
 
 docs: $(DEV)
+	$(BIN)/python scripts/client_operations.py
 	$(BIN)/python scripts/reference.py
 
 bench: $(DEV)

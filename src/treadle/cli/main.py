@@ -67,6 +67,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "datasheet": ("treadle.cli.erase:datasheet", "Write a data set's datasheet or its Croissant description."),
     "data": ("treadle.cli.data:data", "List data sets and their versions, compare two, drop old ones."),
     "reproduce": ("treadle.cli.reproduce:reproduce", "Make a version again from what is recorded of it, and compare."),
+    "login": ("treadle.cli.remote:login", "Keep the token for a server, for `treadle --server URL`."),
+    "logout": ("treadle.cli.remote:logout", "Forget the token for a server."),
     "compile": ("treadle.cli.stacks:compile_", "Write the project's pipeline for another engine."),
 }
 
@@ -100,12 +102,24 @@ class Table(click.Group):
 
 @click.command(cls=Table, epilog="Example: treadle -C examples/flights run", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-C", "--project", "folder", default=".", metavar="FOLDER", help="The project folder (default: here).")
+@click.option("--server", metavar="URL", help="Run the command on this server (also: TREADLE_SERVER). See: treadle login")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="treadle")
 @click.pass_context
-def cli(ctx: click.Context, folder: str, debug: bool) -> None:
+def cli(ctx: click.Context, folder: str, server: str | None, debug: bool) -> None:
     """Treadle keeps the machine-learning wheel turning."""
+    del server  # `main` has read it: a command that is run elsewhere is not looked at here
     ctx.obj = {"folder": folder, "debug": debug}
+
+
+def _elsewhere(given: list[str]) -> int | None:
+    """The exit code of a command that a server ran, or None when it is to run here."""
+    if "TREADLE_SERVER" not in os.environ and not any(word.startswith("--server") for word in given):
+        return None
+    from treadle.cli import remote
+
+    url, argv = remote.wanted(given)
+    return remote.run(url, argv) if url and argv and not set(argv[:1]) & set(remote.HERE) and "--help" not in argv else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,8 +129,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        result: Any = cli.main(args=given, prog_name="treadle", standalone_mode=False)
-        code = int(result) if isinstance(result, int) else 0
+        code = _elsewhere(given)
+        if code is None:
+            result: Any = cli.main(args=given, prog_name="treadle", standalone_mode=False)
+            code = int(result) if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as help_shown:
         help_shown.show()
         code = 2

@@ -19,7 +19,16 @@ from starlette.routing import Route
 
 from treadle.core.canonical import plain
 from treadle.core.errors import (
-    Conflict, DataError, Forbidden, NotFound, ProjectError, Refused, TooMany, TreadleError, Unauthorized, UsageError
+    Conflict,
+    DataError,
+    Forbidden,
+    NotFound,
+    ProjectError,
+    Refused,
+    TooMany,
+    TreadleError,
+    Unauthorized,
+    UsageError,
 )  # fmt: skip
 from treadle.web.console import gate
 from treadle.web.console.gate import Known, address_of
@@ -203,7 +212,9 @@ async def form(request: Request) -> list[tuple[str, str]]:
     if kind != "application/x-www-form-urlencoded":
         raise WrongMedia("Send a form: Content-Type: application/x-www-form-urlencoded")
     try:
-        return parse_qsl((await request.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000, encoding="utf-8", errors="strict")
+        return parse_qsl(
+            (await request.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000, encoding="utf-8", errors="strict"
+        )
     except ValueError:
         raise UsageError("The form cannot be read.") from None
 

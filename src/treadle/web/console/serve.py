@@ -76,7 +76,9 @@ async def _run(ws: Workspace, host: str, port: int, url: str, commands: Check | 
     tls: dict[str, Any] = {}
     if ws.settings["tls_cert"] and url.startswith("https://") and not loopback(host):
         tls = {"ssl_cert": Path(ws.settings["tls_cert"]), "ssl_key": Path(ws.settings["tls_key"])}
-    granian = Granian(make_app(ws, url=url, check=commands), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls)
+    granian = Granian(
+        make_app(ws, url=url, check=commands), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, granian.stop)

@@ -31,7 +31,7 @@ def html(
     nonce = secrets.token_urlsafe(16)
     frame = {"nonce": nonce, "nav": [], "me": None, "csrf": "", "path": path, "done": said(done), "unread": 0, "project_name": site.ws.project.name}
     if known is not None:
-        frame["nav"] = [(n, p, p == path or p != "/" and path.startswith(p + "/")) for n, p, needs in NAV if known.person.may(needs)]
+        frame["nav"] = [(n, p, p == path or (p != "/" and path.startswith(p + "/"))) for n, p, needs in NAV if known.person.may(needs)]
         frame |= {"me": known.person, "csrf": known.session.csrf if known.session else "", "unread": _unread(site, known)}
     text = page.template(name, **frame, **values, live=live(), console=True, may=known.person.may if known else _nothing, fresh=secrets.token_hex)
     return HTMLResponse(text, status, {"Content-Security-Policy": policy(nonce)})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import commands, home, runs
 
-OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS, *commands.OPERATIONS]
+OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS, *commands.OPERATIONS, *openapi.OPERATIONS]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"

@@ -39,7 +39,13 @@ def run(asked: Asked) -> dict[str, Any]:
 def told(record: Record) -> dict[str, Any]:
     """A run in a line."""
     wanted = ("scope", "cause", "status", "started")
-    return {"id": record.id, **{k: record[k] for k in wanted}, "ended": record.get("ended", ""), "by": record.get("by", ""), "seconds": seconds_of(record)}
+    return {
+        "id": record.id,
+        **{k: record[k] for k in wanted},
+        "ended": record.get("ended", ""),
+        "by": record.get("by", ""),
+        "seconds": seconds_of(record),
+    }
 
 
 def known(ws: Workspace, kind: str, id: str, noun: str) -> Record:
