@@ -203,9 +203,14 @@ def test_two_administrators_cannot_take_each_other_away_at_the_same_moment(tmp_p
 
 def test_a_change_that_fails_leaves_nothing_behind(ledger: MemoryLedger) -> None:
     add("ada", ledger, ADMINISTRATOR)
-    with pytest.raises(ZeroDivisionError), changing(ledger):
-        room.change_person("ada", ledger, NOW, actor="ada", full="Half")
-        raise ZeroDivisionError
+
+    def half() -> None:
+        with changing(ledger):
+            room.change_person("ada", ledger, NOW, actor="ada", full="Half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert room.find_person("ada", ledger).full == ""  # type: ignore[union-attr]
 
 

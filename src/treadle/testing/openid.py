@@ -7,6 +7,7 @@ import hashlib
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +40,9 @@ def openid_provider(users: Mapping[str, Mapping[str, Any]]) -> Iterator[Issuer]:
     """A provider that knows these users: subject to claims. A code is only worth something with the verifier of its challenge."""
     import flask
     import werkzeug.serving
-    from oidc_provider_mock import User, app
+
+    with warnings.catch_warnings(record=True):  # of the provider's own libraries, which switch theirs on when they are imported
+        from oidc_provider_mock import User, app
 
     provider = app(require_nonce=True, user_claims=[User(sub=sub, claims=dict(claims)) for sub, claims in users.items()])
     issuer = Issuer("")
