@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("treadle.cli.serving:rollout", "Say how a challenger, or a new champion on trial, stands."),
     "rollback": ("treadle.cli.serving:rollback", "Take out the version that was brought in last."),
     "keys": ("treadle.cli.keys:keys", "API keys of endpoints: make, list, revoke."),
+    "access": ("treadle.cli.access:access", "Who may do what in the console: people, groups, roles, tokens, sessions."),
     "materialise": ("treadle.cli.online:materialise", "Bring the online store to what is known now, of one view or of all."),
     "online": ("treadle.cli.online:online", "Say what the online store holds: of each view how many entities, and how fresh."),
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),
