@@ -91,7 +91,7 @@ def own(version: Record, ledger: Ledger) -> dict[str, str]:
     for name in asked["askers"] if asked is not None else ():
         why[folded(name)] = f"{name} asked for {version.id} to be approved"
     run = ledger.get(RUN, version.get("run", "") or "-")
-    for name in (run.get("by", ""), *run.get("resumed_by", ())) if run is not None else ():
+    for name in (run.get("by", ""), run["cause"].get("by", ""), *run.get("resumed_by", ())) if run is not None else ():
         why[folded(name)] = f"{name} started the run that made {version.id}"
     by = version.get("by", "")
     why[folded(by)] = f"{by} made {version.id}"
