@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from treadle.web.console.operation import Operation
-from treadle.web.console.rooms import home, runs
+from treadle.web.console.rooms import home, models, runs
 
-OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS]
+OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS, *models.OPERATIONS]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"
