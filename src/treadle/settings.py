@@ -39,6 +39,11 @@ TABLE: dict[str, tuple[str, str]] = {
     "model_code": ("no", "`yes` allows models that run code of their own: pickles of your own runs, MLmodel folders. They must be signed."),
     "trigger_token": ("", "What a caller of `POST /triggers/NAME` or `/features/VIEW` shows: 16 characters or more; without it nothing listens."),
     "console_url": ("", "The address people open the console at, for example `https://treadle.example.com`; this machine only if empty."),
+    "oidc_issuer": ("", "An OpenID provider to sign in to the console with, exactly as it calls itself, for example `https://login.example.org`."),
+    "oidc_client_id": ("", "The id under which this project is registered with that provider."),
+    "oidc_client_secret": ("", "The secret of that registration, best as `TREADLE_OIDC_CLIENT_SECRET`, or `file:` and the path of a private file."),
+    "oidc_roles": ("", "Who gets which role or @group by what the provider says, for example `groups:ops=devops_engineer, groups:ml=@modellers`."),
+    "oidc_hosts": ("", "Further hosts that the provider's own addresses may be at, separated by spaces; the issuer's alone if empty."),
     "actor": ("", "Who is acting, as recorded in the audit log; your login name if empty."),
 }
 

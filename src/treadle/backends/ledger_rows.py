@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from treadle.backends import json_text
+from treadle.core.clock import iso, parse_time
 from treadle.core.errors import Conflict, Corrupt
 from treadle.core.records import GENESIS, Event, Record, Ref, chain_hash
 
@@ -23,6 +24,30 @@ def event(row: Sequence[Any]) -> Event:
     """From the columns of EVENT."""
     seq, time, kind, subject_kind, subject_id, actor, body, previous, hashed = row
     return Event(kind, Ref(subject_kind, subject_id), actor, json_text.read(body), seq, time, previous, hashed)
+
+
+def asked_events(
+    mark: str, beside: str, seq: int | None, kinds: Sequence[str], actor: str, subject_kind: str, subject_id: str, since: str, until: str
+) -> tuple[str, list[Any]]:  # fmt: skip
+    """The condition of `events_since` (`beside` is 'seq >') or `events_before` ('seq <'), with its ' WHERE ', and what it compares with.
+
+    `mark` stands for a value.
+    """
+    parts: list[str] = []
+    values: list[Any] = []
+    ends = [(kind, kind[:-1] + "/") for kind in kinds if kind.endswith(".")]  # '/' is the character after '.'
+    exact = [kind for kind in kinds if not kind.endswith(".")]
+    if kinds:
+        among = [f"kind IN ({', '.join([mark] * len(exact))})"] * bool(exact) + [f"(kind >= {mark} AND kind < {mark})"] * len(ends)
+        parts.append(f"({' OR '.join(among)})")
+        values += [*exact, *(end for pair in ends for end in pair)]
+    told = {beside: seq, "actor =": actor, "subject_kind =": subject_kind, "subject_id =": subject_id}
+    told |= {"time >=": since and iso(parse_time(since)), "time <": until and iso(parse_time(until))}
+    given = {name: value for name, value in told.items() if value not in (None, "")}
+    parts, values = [*parts, *(f"{name} {mark}" for name in given)], [*values, *given.values()]
+    if any(isinstance(value, str) and "\x00" in value for value in values):  # no event has one, and not every database can be asked
+        return " WHERE 1 = 0", []
+    return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
 
 def everything(read: Callable[[str, Sequence[Any]], Sequence[Any]], mark: str = "?", body: str = "body") -> Iterator[tuple[Ref, str]]:

@@ -92,11 +92,21 @@ class MemoryLedger:
             self._events.append((replace(event, body={}), json_text.write(said)))
         return event
 
-    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
+    def events_since(
+        self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
         with self._lock:
             rows = self._events[max(0, seq) :]
-        chosen = [row for row in rows if not kinds or row[0].kind in kinds][: max(0, limit)]
-        return [replace(event, body=json_text.read(text)) for event, text in chosen]
+        return _chosen(rows, limit, kinds, actor, subject_kind, subject_id, since, until)
+
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        with self._lock:
+            rows = self._events[: None if seq is None else max(0, seq - 1)][::-1]
+        return _chosen(rows, limit, kinds, actor, subject_kind, subject_id, since, until)
 
     def log_points(self, points: Iterable[Point]) -> None:
         now = iso(SystemClock().now())
@@ -170,3 +180,16 @@ class MemoryLedger:
             del self._records[key]
         else:
             self._records[key] = before
+
+
+def _chosen(
+    rows: list[tuple[Event, str]], limit: int, kinds: Sequence[str], actor: str, subject_kind: str, subject_id: str, since: str, until: str
+) -> list[Event]:  # fmt: skip
+    begin, end = (iso(parse_time(moment)) if moment else "" for moment in (since, until))
+    chosen = [
+        (event, text) for event, text in rows
+        if (not kinds or any(event.kind.startswith(k) if k.endswith(".") else event.kind == k for k in kinds))
+        and actor in ("", event.actor) and subject_kind in ("", event.subject.kind) and subject_id in ("", event.subject.id)
+        and begin <= event.time and (not end or event.time < end)
+    ]  # fmt: skip
+    return [replace(event, body=json_text.read(text)) for event, text in chosen[: max(0, limit)]]

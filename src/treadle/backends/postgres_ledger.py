@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle.backends import json_text
-from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, everything, record
+from treadle.backends.ledger_rows import EVENT, asked_events, check_chain, conflict, event, everything, record
 from treadle.backends.ledger_where import Condition, conditions
 from treadle.backends.moments import from_micros, micros
 from treadle.backends.postgres_migrations import LEDGER
@@ -129,10 +129,21 @@ class PostgresLedger:
         [(seq, time, previous, hashed)] = self._write(_APPEND, (kind, subject.kind, subject.id, actor, json_text.write(said), rest))
         return Event(kind, subject, actor, said, seq, time, previous, hashed)
 
-    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
-        among, values = (" AND kind = ANY(%s)", [list(kinds)]) if kinds else ("", [])
-        sql = f"SELECT {EVENT} FROM events WHERE seq > %s{among} ORDER BY seq LIMIT %s"
-        return [event(row) for row in self._sessions.rows((sql, (seq, *values, max(0, limit))))]
+    def events_since(
+        self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        asked, values = asked_events("%s", "seq >", seq, kinds, actor, subject_kind, subject_id, since, until)
+        rows = self._sessions.rows((f"SELECT {EVENT} FROM events{asked} ORDER BY seq LIMIT %s", (*values, max(0, limit))))
+        return [event(row) for row in rows]
+
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        asked, values = asked_events("%s", "seq <", seq, kinds, actor, subject_kind, subject_id, since, until)
+        rows = self._sessions.rows((f"SELECT {EVENT} FROM events{asked} ORDER BY seq DESC LIMIT %s", (*values, max(0, limit))))
+        return [event(row) for row in rows]
 
     def log_points(self, points: Iterable[Point]) -> None:
         rows = [(p.run, p.name, p.step, micros(p.time) if p.time else None, float(p.value)) for p in points]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.backends import json_text
-from treadle.backends.ledger_rows import EVENT, check_chain, conflict, event, everything, record
+from treadle.backends.ledger_rows import EVENT, asked_events, check_chain, conflict, event, everything, record
 from treadle.backends.ledger_where import Condition, conditions
 from treadle.backends.moments import from_micros, micros
 from treadle.backends.sqlite_migrations import LEDGER
@@ -108,9 +108,20 @@ class SqliteLedger:
             )
         return made
 
-    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
-        among = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        rows = self._rows(f"SELECT {EVENT} FROM events WHERE seq > ?{among} ORDER BY seq LIMIT ?", (seq, *kinds, max(0, limit)))
+    def events_since(
+        self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        asked, values = asked_events("?", "seq >", seq, kinds, actor, subject_kind, subject_id, since, until)
+        rows = self._rows(f"SELECT {EVENT} FROM events{asked} ORDER BY seq LIMIT ?", (*values, max(0, limit)))
+        return [event(row) for row in rows]
+
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        asked, values = asked_events("?", "seq <", seq, kinds, actor, subject_kind, subject_id, since, until)
+        rows = self._rows(f"SELECT {EVENT} FROM events{asked} ORDER BY seq DESC LIMIT ?", (*values, max(0, limit)))
         return [event(row) for row in rows]
 
     def log_points(self, points: Iterable[Point]) -> None:

@@ -65,8 +65,23 @@ class Ledger(Protocol):
         """Add an event to the audit log and return it with its number, time and hash."""
         ...
 
-    def events_since(self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = ()) -> list[Event]:
-        """Events with a number above `seq`, oldest first, of these kinds (all if empty)."""
+    def events_since(
+        self, seq: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        """Events with a number above `seq`, oldest first, that meet every condition given.
+
+        Args:
+            kinds: any of these; one that ends with a dot stands for all that begin so.
+            since, until: ISO times; from `since` on, and before `until`. Raises UsageError for what is none.
+        """
+        ...
+
+    def events_before(
+        self, seq: int | None = None, *, limit: int = 100, kinds: Sequence[str] = (), actor: str = "", subject_kind: str = "", subject_id: str = "",
+        since: str = "", until: str = "",
+    ) -> list[Event]:  # fmt: skip
+        """The same for a number below `seq` (any if None), newest first."""
         ...
 
     def log_points(self, points: Iterable[Point]) -> None:

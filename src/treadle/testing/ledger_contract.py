@@ -299,6 +299,28 @@ class LedgerContract:
         assert [e.seq for e in ledger.events_since(1, kinds=("a", "c"), limit=2)] == [3, 4]
         assert ledger.events_since(5) == []
 
+    def test_events_before_gives_the_newest_first_by_who_what_about_which_and_when(self, ledger: Ledger) -> None:
+        for n, (kind, actor) in enumerate([("run.started", "ann"), ("run.done", "bob"), ("runner", "ann"), ("note.written", "ann")]):
+            ledger.append(kind, RUN if n % 2 == 0 else MODEL, {"n": n}, actor=actor)
+        made = ledger.events_since()
+
+        def seqs(*before: int, **asked: Any) -> list[int]:
+            return [e.seq for e in ledger.events_before(*before, **asked)]
+
+        assert ledger.events_before() == made[::-1]
+        for asked in ({"actor": "ann"}, {"kinds": ["run."]}, {"subject_id": "late"}, {"since": made[2].time}, {"until": made[2].time}):
+            assert ledger.events_since(**asked) == ledger.events_before(**asked)[::-1]
+        assert [e.seq for e in ledger.events_since(1, actor="ann", limit=1)] == [3]
+        assert (seqs(3), seqs(limit=2), seqs(3, limit=1), seqs(1), seqs(limit=0)) == ([2, 1], [4, 3], [2], [], [])
+        assert (seqs(kinds=["run."]), seqs(kinds=["run.done", "note."]), seqs(kinds=["run"])) == ([2, 1], [4, 2], [])
+        assert (seqs(actor="ann"), seqs(actor="ann", kinds=["run."]), seqs(actor="a%")) == ([4, 3, 1], [1], [])
+        assert (seqs(subject_kind="run"), seqs(subject_id="late"), seqs(subject_kind="run", subject_id="late")) == ([3, 1], [4, 2], [])
+        assert seqs(since=made[2].time) == [e.seq for e in made[::-1] if e.time >= made[2].time]
+        assert seqs(until=made[2].time) == [e.seq for e in made[::-1] if e.time < made[2].time]
+        assert (seqs(since="2013-04-01", until="2014-04-01"), seqs(actor="a\x00"), seqs(kinds=["\x00."])) == ([], [], [])
+        with pytest.raises(UsageError):
+            ledger.events_before(since="yesterday")
+
     def test_events_of_many_threads_form_one_chain(self, ledger: Ledger) -> None:
         _in_threads(*[lambda: [ledger.append("tick", RUN) for _ in range(15)]] * 4)
         events = ledger.events_since()

@@ -126,7 +126,7 @@ def _do(operation: Operation, asked: Asked, key: str | None) -> tuple[Any, bool]
 
 def _asked(site: Site, operation: Operation, known: Known, request: Request, query: Any, body: Any) -> Asked:
     path = {k: _named(v) for k, v in request.path_params.items()}
-    return Asked(site.ws.acting_as(known.person.name), known.person, path, query, body, address_of(request), known.session)
+    return Asked(site.ws.acting_as(known.person.name), known.person, path, query, body, address_of(request), known.session, site.check)
 
 
 def _named(text: str) -> str:

@@ -10,20 +10,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from treadle.assemble import Workspace
-from treadle.core.errors import NotFound, TreadleError
+from treadle.core.errors import TreadleError
 from treadle.web.console import answer, sign_in
 from treadle.web.console.frame import Frame
+from treadle.web.console.operation import Check
 from treadle.web.console.site import Site
 from treadle.web.console.table import OPERATIONS
 
 
-def make_app(ws: Workspace, *, url: str = "") -> Starlette:
+def make_app(ws: Workspace, *, url: str = "", check: Check | None = None) -> Starlette:
     """The console of a workspace. Raises UsageError for a `url` that is no address.
 
     Args:
         url: the address people open, where it is not this machine only.
+        check: says which commands of the command line the server runs.
     """
-    site = Site(ws, url)
+    site = Site(ws, url, check)
 
     def health(request: Request) -> Response:
         try:
@@ -38,6 +40,3 @@ def make_app(ws: Workspace, *, url: str = "") -> Starlette:
 
     routes = [Route("/health", health, methods=["GET"]), *sign_in.routes(site), *answer.routes(site, OPERATIONS)]
     return Starlette(routes=routes, middleware=[Middleware(Frame, site=site)], exception_handlers={HTTPException: missing})
-
-
-__all__ = ["NotFound", "make_app"]

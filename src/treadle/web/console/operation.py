@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -26,8 +26,21 @@ _NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Arguments that may be run: the command's name, the permission it needs, and the file it writes, if any."""
+
+    name: str
+    permission: str
+    argv: tuple[str, ...]
+    out: str = ""
+
+
+Check = Callable[[Sequence[str]], Checked]  # what a list of arguments asks for; raises UsageError
+
+
+@dataclass(frozen=True)
 class Asked:
-    """One request, after the gate: who asks for what. `ws` acts as that person."""
+    """One request, after the gate: who asks for what. `ws` acts as that person; `check` says which commands may be run."""
 
     ws: Workspace
     person: Person
@@ -36,6 +49,7 @@ class Asked:
     body: Any = None
     address: str = ""
     session: Session | None = None
+    check: Check | None = None
 
     def __getitem__(self, name: str) -> str:
         return self.path[name]

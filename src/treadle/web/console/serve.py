@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from treadle.access import links, people
-from treadle.access.known import has_administrator
 from treadle.assemble import Workspace
 from treadle.core.errors import Conflict, UsageError
 from treadle.serving.address import port_free
 from treadle.web.console.app import make_app
+from treadle.web.console.operation import Check
 from treadle.web.console.site import Site
 from treadle.web.leave import leave
 
 
-def serve(ws: Workspace, host: str = "127.0.0.1", port: int = 8800) -> None:
+def serve(ws: Workspace, host: str = "127.0.0.1", port: int = 8800, *, commands: Check | None = None) -> None:
     """Serve the console until SIGTERM or SIGINT, then end the process.
 
     On a host that others can reach the setting `console_url` says how, and somebody must be able to sign in: there is no account by default.
@@ -28,7 +28,7 @@ def serve(ws: Workspace, host: str = "127.0.0.1", port: int = 8800) -> None:
     check(ws, host, url)
     if not port_free(host, port):
         raise Conflict(f"Port {port} on {host} is in use.", hint="Stop what listens there, or give another one with --port.")
-    asyncio.run(_run(ws, host, port, url))
+    asyncio.run(_run(ws, host, port, url, commands))
     leave()
 
 
@@ -51,7 +51,7 @@ def check(ws: Workspace, host: str, url: str) -> None:
             f"There is no certificate for {host!r}.", where="the settings 'tls_cert' and 'tls_key'",
             hint="Set both, or put a proxy with TLS before the console and let it listen on 127.0.0.1.",
         )  # fmt: skip
-    if not has_administrator(ws.ledger) and not ws.settings["oidc_issuer"]:
+    if not people.has_administrator(ws.ledger) and not ws.settings["oidc_issuer"]:
         raise UsageError("Nobody could sign in: there is no administrator.", hint="Add one: treadle access add NAME --role administrator")
 
 
@@ -69,14 +69,14 @@ def owner(ws: Workspace) -> str:
     return name
 
 
-async def _run(ws: Workspace, host: str, port: int, url: str) -> None:
+async def _run(ws: Workspace, host: str, port: int, url: str, commands: Check | None) -> None:
     from granian.constants import Interfaces
     from granian.server.embed import Server as Granian
 
     tls: dict[str, Any] = {}
     if ws.settings["tls_cert"] and url.startswith("https://") and not loopback(host):
         tls = {"ssl_cert": Path(ws.settings["tls_cert"]), "ssl_key": Path(ws.settings["tls_key"])}
-    granian = Granian(make_app(ws, url=url), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls)
+    granian = Granian(make_app(ws, url=url, check=commands), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, granian.stop)

@@ -15,10 +15,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from treadle.access import links, people, sessions
+from treadle.access import links, people, sessions, throttle
 from treadle.access.people import Person
 from treadle.core.errors import Forbidden, NotFound, TooMany, TreadleError, Unauthorized
-from treadle.core.records import Ref
 from treadle.web.console import answer, gate
 from treadle.web.console.gate import Known, address_of
 from treadle.web.console.show import html
@@ -77,16 +76,14 @@ def _form(request: Request, site: Site, sentence: str = "", name: str = "", stat
 
 def _password(request: Request, site: Site, fields: dict[str, str]) -> Response:
     gate.from_here(request, site)
-    from treadle.access import throttle
-
     ledger, clock = site.ws.ledger, site.ws.clock
     name, address = fields.get("name", "").strip(), address_of(request)
-    wait = throttle.allowed(name, address, ledger, clock)
+    wait = throttle.enter(name, address, ledger, clock)
     if wait > 0:
         raise TooMany("There were too many wrong sign-ins.", hint=f"Try again in {_span(wait)}.", after=wait)
     person = people.check_password(name, fields.get("password", ""), ledger)
     if person is None or person.disabled:
-        throttle.failed(name, address, ledger, clock)
+        sessions.refused(name, "password", ledger, address=address, why="the name or the password is not right")
         return _form(request, site, "The name or the password is not right.", name[:64], 401)
     throttle.succeeded(name, address, ledger, clock)
     return _in(request, site, person, "password", answer.local_path(fields.get("next", "/")))
@@ -115,7 +112,7 @@ def _from_provider(request: Request, site: Site) -> Response:
 
     if not site.ws.settings["oidc_issuer"]:
         raise NotFound("No OpenID provider is declared.")
-    person = oidc.finish(site.ws.settings, request.cookies.get(STATE, ""), dict(request.query_params), site.ws.ledger, site.ws.clock)
+    person = oidc.finish(site.ws.settings, request.cookies.get(STATE, ""), dict(request.query_params), site.ws.ledger, site.ws.clock, address=address_of(request))
     response = _in(request, site, person, "oidc", "/")
     response.delete_cookie(STATE, path="/sign-in")
     return response
@@ -179,6 +176,3 @@ class MethodWrong(TreadleError):
 
 def _span(seconds: float) -> str:
     return f"{round(seconds)} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
-
-
-__all__ = ["PUBLIC", "Ref", "missing", "routes"]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from treadle.assemble import Workspace
 from treadle.core.canonical import digest
 from treadle.core.errors import UsageError
+from treadle.web.console.operation import Check
 from treadle.web.guard import local
 
 
@@ -18,10 +19,12 @@ class Site:
     Args:
         ws: the workspace it shows.
         url: the address people open, where it is not this machine only ('https://treadle.example.com').
+        check: says which commands of the command line the server runs; none if not given.
     """
 
     ws: Workspace
     url: str = ""
+    check: Check | None = None
 
     def __post_init__(self) -> None:
         if self.url:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from treadle.web.console.operation import Operation
-from treadle.web.console.rooms import home, models, runs
+from treadle.web.console.rooms import (
+    commands,
+    home,
+    models,
+    runs,
+)  # fmt: skip
 
-OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS, *models.OPERATIONS]
+OPERATIONS: list[Operation] = [
+    *home.OPERATIONS,
+    *runs.OPERATIONS,
+    *commands.OPERATIONS,
+    *models.OPERATIONS,
+]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"
