@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
-from treadle.web.console.rooms import commands, home, runs
+from treadle.web.console.rooms import (
+    commands,
+    home,
+    models,
+    runs,
+)  # fmt: skip
 
-OPERATIONS: list[Operation] = [*home.OPERATIONS, *runs.OPERATIONS, *commands.OPERATIONS, *openapi.OPERATIONS]
+OPERATIONS: list[Operation] = [
+    *home.OPERATIONS,
+    *runs.OPERATIONS,
+    *commands.OPERATIONS,
+    *models.OPERATIONS,
+    *openapi.OPERATIONS,
+]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"
