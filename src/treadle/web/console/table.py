@@ -6,6 +6,7 @@ from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     commands,
+    deciding,
     home,
     models,
     runs,
@@ -16,6 +17,7 @@ OPERATIONS: list[Operation] = [
     *runs.OPERATIONS,
     *commands.OPERATIONS,
     *models.OPERATIONS,
+    *deciding.OPERATIONS,
     *openapi.OPERATIONS,
 ]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
