@@ -7,9 +7,12 @@ from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     commands,
     deciding,
+    deployments,
     home,
     models,
     runs,
+    switching,
+    trying,
 )  # fmt: skip
 
 OPERATIONS: list[Operation] = [
@@ -18,6 +21,9 @@ OPERATIONS: list[Operation] = [
     *commands.OPERATIONS,
     *models.OPERATIONS,
     *deciding.OPERATIONS,
+    *deployments.OPERATIONS,
+    *switching.OPERATIONS,
+    *trying.OPERATIONS,
     *openapi.OPERATIONS,
 ]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
