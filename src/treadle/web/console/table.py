@@ -5,10 +5,12 @@ from __future__ import annotations
 from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
+    access,
     commands,
     home,
     models,
     runs,
+    you,
 )  # fmt: skip
 
 OPERATIONS: list[Operation] = [
@@ -16,6 +18,8 @@ OPERATIONS: list[Operation] = [
     *runs.OPERATIONS,
     *commands.OPERATIONS,
     *models.OPERATIONS,
+    *access.OPERATIONS,
+    *you.OPERATIONS,
     *openapi.OPERATIONS,
 ]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
