@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from treadle.access import oidc, people
+from treadle.access import oidc, people, throttle
 from treadle.access.id_token import checked
 from treadle.access.provider import client_of
 from treadle.backends.memory_ledger import MemoryLedger
@@ -21,6 +21,8 @@ from treadle.core.clock import SystemClock
 from treadle.core.errors import Forbidden, Unauthorized, Unavailable, UsageError
 from treadle.settings import Settings, read_settings
 from treadle.testing.openid import Issuer, openid_provider
+
+from .conftest import SetClock
 
 NOW = SystemClock()
 BACK = "http://127.0.0.1:8080/sign-in/oidc"
@@ -81,6 +83,9 @@ def test_roles_and_groups_follow_what_the_provider_says_each_time(issuer: Issuer
     people.change_person(person.name, ledger, NOW, actor="test", roles=["ml_engineer", "architect", "stakeholder"])
     assert sign_in(issuer, rules, ledger, "sub-1").own_roles == ("ml_engineer", "stakeholder"), "what the mapping speaks of is the provider's to say"
     assert sign_in(issuer, rules, ledger, "sub-2").roles == ()
+    assert sign_in(issuer, settings(issuer, tmp_path, oidc_roles="email:ada@example.org=administrator"), ledger, "sub-1").own_roles == ("ml_engineer", "stakeholder"), "nobody verified it"
+    with pytest.raises(UsageError, match="oidc_roles"):
+        sign_in(issuer, settings(issuer, tmp_path, oidc_roles="groups:all=boss"), ledger, "sub-1")
 
 
 def test_somebody_disabled_is_not_let_in(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger) -> None:
@@ -125,6 +130,15 @@ def test_what_does_not_belong_to_the_sign_in_that_was_begun_is_refused(issuer: I
     denied = issuer.answer(url, "sub-1", deny=True)
     with pytest.raises(Unauthorized):
         oidc.finish(found, kept, denied, ledger, NOW)
+
+
+def test_refused_answers_fill_no_log(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger, clock: SetClock) -> None:
+    found = settings(issuer, tmp_path)
+    for _ in range(100):
+        with pytest.raises(Unauthorized):
+            oidc.finish(found, "", {}, ledger, clock, address="10.0.0.7")
+    assert len(ledger.events_since()) == 5
+    assert throttle.allowed("ada", "10.0.0.7", ledger, clock) == 0
 
 
 def test_a_code_is_good_once(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger) -> None:

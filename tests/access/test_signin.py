@@ -193,6 +193,24 @@ def test_one_address_that_tries_many_names_has_to_wait_too(ledger: MemoryLedger,
     assert throttle.enter("name1", "10.0.0.8", ledger, clock) == 0
 
 
+def test_a_network_of_ipv6_counts_as_one_address(ledger: MemoryLedger, clock: SetClock) -> None:
+    passed = [throttle.enter(f"name{n}", f"2001:db8::{n:x}", ledger, clock) for n in range(20)]
+    assert passed.count(0) == 5
+    assert throttle.enter("name", "2001:db8:0:1::1", ledger, clock) == 0
+    assert [throttle.enter("", "::ffff:10.0.0.9", ledger, clock) for _ in range(6)].count(0) == 5
+    assert throttle.allowed("", "10.0.0.9", ledger, clock) > 0
+
+
+def test_links_that_are_guessed_are_throttled_too(ledger: MemoryLedger, clock: SetClock) -> None:
+    counts = {"unauthorized": 0, "too_many": 0}
+    for n in range(100):
+        try:
+            with_link(f"guess {n}", ledger, clock, address="10.0.0.7")
+        except (Unauthorized, TooMany) as error:
+            counts[error.code] += 1
+    assert counts == {"unauthorized": 5, "too_many": 95}
+
+
 def test_whoever_has_an_account_cannot_clear_the_way_for_guesses(ledger: MemoryLedger, clock: SetClock) -> None:
     guesses = 0
     for n in range(50):
