@@ -304,3 +304,18 @@ def test_of_many_that_use_a_link_at_once_one_gets_in(tmp_path: Path, clock: SetC
         thread.join()
     assert len([f for f in found if f is not None]) == 1
     ledger.close()
+
+
+def test_no_secret_lies_in_the_files_of_the_ledger(tmp_path: Path, clock: SetClock) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    people.add_person("ada", ledger, clock, actor="test", password=PASSWORD, hashing=QUICK)
+    secret, _, _ = with_password("ada", PASSWORD, ledger, clock, address="10.0.0.7", hashing=QUICK)
+    token, _ = tokens.make_token("ada", "ci", ledger, clock, actor="ada")
+    link = links.make_link("ada", ledger, clock)
+    with pytest.raises(Unauthorized):
+        with_password("my password is hunter2hunter2", "x", ledger, clock, address="10.0.0.7", hashing=QUICK)
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"argon2id" in stored
+    for text in (PASSWORD, secret, token, token.split("_", 2)[2], link, "hunter2"):
+        assert text.encode() not in stored
+    ledger.close()
