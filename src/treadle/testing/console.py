@@ -19,7 +19,7 @@ class Browser(TestClient):
 
     csrf = ""
 
-    def send(self, path: str, **fields: Any) -> Any:
+    def fill(self, path: str, **fields: Any) -> Any:
         """Send a form as the page's own form does; the answer is not followed."""
         return self.post(path, data={"csrf": self.csrf, **fields}, headers={"origin": HERE}, follow_redirects=False)
 

@@ -19,7 +19,7 @@ As = Callable[[str], Browser]
 
 def post(client: Browser, path: str, **fields: Any) -> Any:
     """Send a form as the page's own form does."""
-    return client.send(path, **fields)
+    return client.fill(path, **fields)
 
 
 @pytest.fixture(scope="session")
