@@ -43,3 +43,141 @@ class Operations:
     def commands_stop(self, command: str, *, key: str | None = None) -> dict[str, Any]:
         """Stop a command as Ctrl-C does. Needs 'home.see'."""
         return dict(self._ask("POST", "/commands/{command}/stop", {"command": command}, {}, key=key))
+
+    def models_list(self) -> dict[str, Any]:
+        """The models, each with its newest version and what answers. Needs 'models.see'."""
+        return dict(self._ask("GET", "/models", {}, {}))
+
+    def models_see(self, model: str, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
+        """One model: how it stands, its versions, what waits. Needs 'models.see'."""
+        return dict(self._ask("GET", "/models/{model}", {"model": model}, {"limit": limit, "after": after}))
+
+    def models_report(self, model: str) -> bytes:
+        """The whole report of a model as a file; reads the whole prediction log. Needs 'models.see'."""
+        return bytes(self._ask("GET", "/models/{model}/report", {"model": model}, {}, raw=True))
+
+    def models_compare(self, model: str, *, old: int, new: int, runs: bool | None = None) -> dict[str, Any]:
+        """Two versions side by side. Needs 'models.see'."""
+        return dict(self._ask("GET", "/models/{model}/compare", {"model": model}, {"old": old, "new": new, "runs": runs}))
+
+    def models_version(self, model: str, number: str) -> dict[str, Any]:
+        """One version: evidence, how it was made, who approved it. Needs 'models.see'."""
+        return dict(self._ask("GET", "/models/{model}/versions/{number}", {"model": model, "number": number}, {}))
+
+    def models_card(self, model: str, number: str, *, format: str | None = None) -> bytes:
+        """The model card of a version, as a file. Needs 'models.see'."""
+        return bytes(self._ask("GET", "/models/{model}/versions/{number}/card", {"model": model, "number": number}, {"format": format}, raw=True))
+
+    def models_ask(self, model: str, number: str, *, to: str | None = None, text: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Ask for a version to be approved. Needs 'models.ask'."""
+        return dict(self._ask("POST", "/models/{model}/versions/{number}/ask", {"model": model, "number": number}, {"to": to, "text": text}, key=key))
+
+    def models_withdraw(self, model: str, number: str, *, key: str | None = None) -> dict[str, Any]:
+        """Ask no longer. Needs 'models.ask'."""
+        return dict(self._ask("POST", "/models/{model}/versions/{number}/withdraw", {"model": model, "number": number}, {}, key=key))
+
+    def models_answer(
+        self, model: str, number: str, *, answer: str, evidence: str, reason: str | None = None, lasts: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Approve or reject a version. Needs 'models.approve'."""
+        return dict(
+            self._ask("POST", "/models/{model}/versions/{number}/answer", {"model": model, "number": number}, {"answer": answer, "evidence": evidence, "reason": reason, "lasts": lasts}, key=key)
+        )
+
+    def models_waive(self, model: str, *, gate: str, reason: str, until: str, number: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Waive a gate for a time. Needs 'models.waive'."""
+        return dict(
+            self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number}, key=key)
+        )
+
+    def access_see(self) -> dict[str, Any]:
+        """People, groups and roles. Needs 'access.see'."""
+        return dict(self._ask("GET", "/access", {}, {}))
+
+    def access_person(self, person: str) -> dict[str, Any]:
+        """One person: roles, sessions, tokens. Needs 'access.see'."""
+        return dict(self._ask("GET", "/access/people/{person}", {"person": person}, {}))
+
+    def access_role(self, role: str) -> dict[str, Any]:
+        """What one role may do. Needs 'access.see'."""
+        return dict(self._ask("GET", "/access/roles/{role}", {"role": role}, {}))
+
+    def access_group(self, group: str) -> dict[str, Any]:
+        """One group. Needs 'access.see'."""
+        return dict(self._ask("GET", "/access/groups/{group}", {"group": group}, {}))
+
+    def access_add_person(
+        self, *, name: str, full: str | None = None, email: str | None = None, password: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Add a person. Needs 'access.change'."""
+        return dict(
+            self._ask("POST", "/access/people", {}, {"name": name, "full": full, "email": email, "password": password, "roles": roles, "groups": groups}, key=key)
+        )
+
+    def access_change_person(
+        self, person: str, *, expect: int, full: str | None = None, email: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, disabled: bool | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Say what a person holds; all of it is replaced. Needs 'access.change'."""
+        return dict(
+            self._ask("POST", "/access/people/{person}", {"person": person}, {"expect": expect, "full": full, "email": email, "roles": roles, "groups": groups, "disabled": disabled}, key=key)
+        )
+
+    def access_set_password(self, person: str, *, password: str, key: str | None = None) -> dict[str, Any]:
+        """Set a password; the person's sessions end. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/people/{person}/password", {"person": person}, {"password": password}, key=key))
+
+    def access_make_link(self, person: str, *, key: str | None = None) -> dict[str, Any]:
+        """A link that signs a person in once. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/people/{person}/link", {"person": person}, {}, key=key))
+
+    def access_end_sessions(self, person: str, *, key: str | None = None) -> dict[str, Any]:
+        """End a person's sessions. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/people/{person}/end", {"person": person}, {}, key=key))
+
+    def access_add_group(
+        self, *, name: str, roles: list[str] | None = None, members: list[str] | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Make a group. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/groups", {}, {"name": name, "roles": roles, "members": members}, key=key))
+
+    def access_change_group(
+        self, group: str, *, expect: int, roles: list[str] | None = None, members: list[str] | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Say what a group holds and who is in it. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/groups/{group}", {"group": group}, {"expect": expect, "roles": roles, "members": members}, key=key))
+
+    def access_remove_group(self, group: str, *, expect: int, key: str | None = None) -> dict[str, Any]:
+        """Take a group away. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/groups/{group}/remove", {"group": group}, {"expect": expect}, key=key))
+
+    def access_set_role(
+        self, role: str, *, expect: int, title: str, sentence: str | None = None, permissions: list[str] | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Say what a role holds. Needs 'access.change'."""
+        return dict(
+            self._ask("POST", "/access/roles/{role}", {"role": role}, {"expect": expect, "title": title, "sentence": sentence, "permissions": permissions}, key=key)
+        )
+
+    def access_reset_role(self, role: str, *, expect: int, key: str | None = None) -> dict[str, Any]:
+        """Give a built-in role its profile back, or take one away. Needs 'access.change'."""
+        return dict(self._ask("POST", "/access/roles/{role}/reset", {"role": role}, {"expect": expect}, key=key))
+
+    def you_see(self) -> dict[str, Any]:
+        """Who is asking: roles, permissions, tokens. Needs 'home.see'."""
+        return dict(self._ask("GET", "/you", {}, {}))
+
+    def you_make_token(self, *, name: str, permissions: list[str] | None = None, days: float | None = None, key: str | None = None) -> dict[str, Any]:
+        """Make a token of one's own. Needs 'home.see'."""
+        return dict(self._ask("POST", "/you/tokens", {}, {"name": name, "permissions": permissions, "days": days}, key=key))
+
+    def you_revoke_token(self, token: str, *, key: str | None = None) -> dict[str, Any]:
+        """Revoke a token of one's own. Needs 'home.see'."""
+        return dict(self._ask("POST", "/you/tokens/{token}/revoke", {"token": token}, {}, key=key))
+
+    def you_set_password(self, *, old: str, new: str, key: str | None = None) -> dict[str, Any]:
+        """Change one's own password. Needs 'home.see'."""
+        return dict(self._ask("POST", "/you/password", {}, {"old": old, "new": new}, key=key))
+
+    def you_end_others(self, *, key: str | None = None) -> dict[str, Any]:
+        """Sign out everywhere else. Needs 'home.see'."""
+        return dict(self._ask("POST", "/you/end", {}, {}, key=key))

@@ -130,7 +130,7 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
 
 
 def _do(operation: Operation, asked: Asked, key: str | None) -> tuple[Any, bool]:
-    if key is None or operation.method == "GET" or operation.raw:
+    if key is None or operation.method == "GET" or operation.raw or operation.secret:
         return operation.does(asked), False
     given = [dict(asked.path), msgspec.to_builtins(asked.body) if asked.body is not None else None]
     return once(key, asked.person.name, operation.name, given, lambda: operation.does(asked), asked.ws.ledger)

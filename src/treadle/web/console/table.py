@@ -5,25 +5,31 @@ from __future__ import annotations
 from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
+    access,
     commands,
     deciding,
     deployments,
     home,
+    metrics,
     models,
     runs,
     switching,
     trying,
+    you,
 )  # fmt: skip
 
 OPERATIONS: list[Operation] = [
     *home.OPERATIONS,
     *runs.OPERATIONS,
     *commands.OPERATIONS,
+    *metrics.OPERATIONS,
     *models.OPERATIONS,
     *deciding.OPERATIONS,
     *deployments.OPERATIONS,
     *switching.OPERATIONS,
     *trying.OPERATIONS,
+    *access.OPERATIONS,
+    *you.OPERATIONS,
     *openapi.OPERATIONS,
 ]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

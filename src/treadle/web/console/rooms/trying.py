@@ -97,5 +97,5 @@ def _answered(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str,
 OPERATIONS = [
     Operation("deployments.fields", "/deployments/{model}/try", "deployments.try", fields, "The fields that a model takes.", page=_form),
     Operation("deployments.try_it", "/deployments/{model}/try", "deployments.try", ask, "Ask an endpoint for a prediction by hand.", method="POST",
-              body=Row, page=_answered, done="The endpoint answered."),
+              body=Row, page=_answered, secret=True, done="The endpoint answered."),
 ]  # fmt: skip
