@@ -6,12 +6,14 @@ from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     access,
+    alarms,
     commands,
     deciding,
     deployments,
     home,
     metrics,
     models,
+    monitors,
     runs,
     switching,
     trying,
@@ -28,6 +30,8 @@ OPERATIONS: list[Operation] = [
     *deployments.OPERATIONS,
     *switching.OPERATIONS,
     *trying.OPERATIONS,
+    *alarms.OPERATIONS,
+    *monitors.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,

@@ -113,7 +113,7 @@ def _needs(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, last: 
         return _thing(f"{name} is stopped: nothing answers.", f"/deployments/{name}", "deployments.change", "bad")
     if high := next((a for a in m["alarms"] if a["severity"] == "high"), None):
         return _thing(f"{name}: {high['sentence']}", f"/alarms/{high['id']}", "alarms.answer", "bad")
-    if waits := ws.ledger.find(retraining.KIND, {"model": name, "status": "waiting"}, newest_first=True, limit=1):
+    if waits := ws.ledger.find(retraining.KIND, {"model": name, "status": "asks", "answer": None}, newest_first=True, limit=1):
         return _thing(f"{name}: a retraining waits for a person's yes or no.", f"/alarms#reaction-{waits[0].id}", "alarms.answer", "look")
     if asks := approvals.versions_waiting([name], ws.ledger, ws.clock.now()):
         return _thing(

@@ -25,7 +25,7 @@ def waiting(asked: Asked) -> list[dict[str, Any]]:
         found.append(_thing(f"Version {version['number']} of {version['model']} waits for approval.", link, by, at, "models.approve"))
     for step in steps.waiting(ledger):
         found.append(_thing(f"Run {step['run']} asks: {step['question']}", f"/runs/{step['run']}", "the pipeline", step.created_at, "runs.start"))
-    for reaction in ledger.find(retraining.KIND, {"status": "waiting"}):
+    for reaction in ledger.find(retraining.KIND, {"status": "asks", "answer": None}):
         sentence = f"A retraining of {reaction['model']} waits for a yes or no."
         found.append(_thing(sentence, f"/alarms#reaction-{reaction.id}", "the watch", reaction.created_at, "alarms.answer"))
     for record in owners.offers(ledger, to=names):
