@@ -11,12 +11,14 @@ from treadle.web.console.rooms import (
     deciding,
     deployments,
     home,
+    lineage,
     metrics,
     models,
     monitors,
     runs,
     switching,
     trying,
+    why,
     you,
 )  # fmt: skip
 
@@ -32,6 +34,8 @@ OPERATIONS: list[Operation] = [
     *trying.OPERATIONS,
     *alarms.OPERATIONS,
     *monitors.OPERATIONS,
+    *why.OPERATIONS,
+    *lineage.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,
