@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from .conftest import As, post
+from treadle.assemble import Workspace
+
+from .conftest import As, post, signed_in
+
+
+@pytest.fixture
+def logged(project: Callable[..., Workspace], live: Callable[..., Any]) -> Workspace:
+    """A model of two labels that answered a few requests."""
+    body = 'model = project.model("m", rows=rows, target="y", inputs=["x"], candidates=[tr.candidate("logistic")], trials=1, gates=[tr.enough_rows(20)])\n'
+    ws = project(body, [f"{i},{i % 50},{'heads' if i * 7 % 50 + i % 50 > 45 else 'tails'}" for i in range(200)], truth="tr.category()")
+    live(ws, None, 3, rows=10)
+    return ws
 
 
 def test_a_prediction_is_found_by_its_id_and_what_is_not_there_is_said(as_role: As) -> None:
@@ -22,13 +34,13 @@ def test_a_prediction_is_found_by_its_id_and_what_is_not_there_is_said(as_role: 
     assert client.get("/why/%3Cscript%3E").status_code in (400, 404)
 
 
-def test_a_prediction_is_found_by_the_key_of_its_row_as_it_was_logged(as_role: As, world: Any) -> None:
-    prediction = world.ws.predictions.last(world.model.name)[0]
-    fresh = msgspec.structs.replace(prediction, id="p-keyed", inputs=b'{"delivery_id": "D-77"}', answered=prediction.answered + 10)
-    world.ws.predictions.write([fresh])
-    found = as_role("stakeholder").get("/api/v1/why?text=D-77").json()
-    assert [p["id"] for p in found["items"]] == ["p-keyed"]
-    assert as_role("stakeholder").get("/api/v1/why?text=D-7").json()["items"] == []
+def test_a_prediction_is_found_by_the_key_of_its_row_as_it_was_logged(logged: Workspace) -> None:
+    prediction = logged.predictions.last("m")[0]
+    fresh = msgspec.structs.replace(prediction, id="p-keyed", inputs=b'{"id": 77}', answered=prediction.answered + 10)
+    logged.predictions.write([fresh])
+    client = signed_in(logged, "ann", "stakeholder")
+    assert [p["id"] for p in client.get("/api/v1/why?text=77").json()["items"]] == ["p-keyed"]
+    assert client.get("/api/v1/why?text=7").json()["items"] == []
 
 
 def test_the_story_reaches_version_outcome_and_what_moved_the_answer(as_role: As, world: Any) -> None:
@@ -44,18 +56,19 @@ def test_the_story_reaches_version_outcome_and_what_moved_the_answer(as_role: As
     assert "Say what is true" in as_role("data_scientist").get("/why/p-00007").text
 
 
-def test_whoever_says_the_truth_is_not_told_the_answer_and_says_it_once(as_role: As, world: Any) -> None:
-    client = as_role("data_scientist")
-    text = client.get("/why/p-00031/truth").text.partition("<main")[2].partition("</main>")[0]
-    assert "probability" not in text
-    assert "city" in text
-    assert post(client, "/why/p-00031/truth", value="maybe").status_code == 400
-    answer = post(client, "/why/p-00031/truth", value="true")
+def test_whoever_says_the_truth_is_not_told_the_answer_and_says_it_once(logged: Workspace) -> None:
+    client, page = signed_in(logged, "bob", "data_scientist"), "/why/p-00003/truth"
+    text = client.get(page).text.partition("<main")[2].partition("</main>")[0]
+    assert "probab" not in text
+    assert ">x<" in text
+    assert post(client, page, value="maybe").status_code == 400
+    answer = post(client, page, value="heads")
     assert answer.status_code == 303
-    assert answer.headers["location"].startswith("/why/p-00031")
-    assert world.ws.predictions.outcomes_of("p-00031")[-1].source == "review:a.data.scientist"
-    assert post(client, "/why/p-00031/truth", value="false").status_code == 409
-    assert post(as_role("stakeholder"), "/why/p-00031/truth", value="true").status_code == 403
+    assert answer.headers["location"].startswith("/why/p-00003")
+    assert logged.predictions.outcomes_of("p-00003")[-1].source == "review:bob"
+    assert "You said heads" in client.get(page).text
+    assert post(client, page, value="tails").status_code == 409
+    assert post(signed_in(logged, "ann", "stakeholder"), page, value="heads").status_code == 403
 
 
 def test_one_walks_from_the_data_to_a_prediction_and_back(as_role: As, world: Any) -> None:
