@@ -57,7 +57,7 @@ class LedgerContract:
     def test_a_record_nobody_wrote_is_none(self, ledger: Ledger) -> None:
         assert ledger.get("run", "run-1") is None
 
-    @pytest.mark.parametrize("id", ["a\x00", "", "a' OR '1'='1", "%", "é\n"])
+    @pytest.mark.parametrize("id", ["", "a' OR '1'='1", "%", "é\n"])
     def test_whatever_is_asked_for_what_nobody_wrote_is_none(self, ledger: Ledger, id: str) -> None:
         ledger.put("run", "a", {"x": "a"})
         assert (ledger.get("run", id), ledger.get(id, "a"), ledger.find("run", {"x": id}), ledger.find(id)) == (None, None, [], [])
