@@ -7,10 +7,14 @@ from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     access,
     commands,
+    deciding,
+    deployments,
     home,
     metrics,
     models,
     runs,
+    switching,
+    trying,
     you,
 )  # fmt: skip
 
@@ -20,6 +24,10 @@ OPERATIONS: list[Operation] = [
     *commands.OPERATIONS,
     *metrics.OPERATIONS,
     *models.OPERATIONS,
+    *deciding.OPERATIONS,
+    *deployments.OPERATIONS,
+    *switching.OPERATIONS,
+    *trying.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,
