@@ -11,7 +11,7 @@ from treadle.core.records import Record, Ref
 from treadle.live import retraining
 from treadle.pipelines import approvals as steps
 from treadle.pipelines.run import RUN
-from treadle.registry import conditions, foreign, versions
+from treadle.registry import conditions, versions
 from treadle.review import approvals, notes, owners, subjects
 
 PERMISSIONS = {"version": "models.approve", "step": "models.approve", "reaction": "alarms.answer", "handover": "", "question": "", "change": ""}
@@ -62,7 +62,7 @@ def waiting(ws: Workspace, *, person: str = "", groups: Collection[str] = ()) ->
 
 def _versions(ws: Workspace) -> list[Waits]:
     found = []
-    for version in approvals.versions_waiting([*ws.project.models, *foreign.names(ws.ledger)], ws.ledger, ws.clock.now()):
+    for version in approvals.versions_waiting(list(ws.project.models), ws.ledger, ws.clock.now()):
         asked, mine = approvals.request_of(version, ws.ledger), conditions.own(version, ws.ledger)
         said = {folded(a["by"]): f"{a['by']} {a['answer']} it" for a in conditions.approvals(version, ws.ledger) if not _ended(a, ws)}
         open_ = asked is not None and asked["status"] == "open"

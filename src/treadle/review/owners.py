@@ -69,7 +69,8 @@ def hand_over(
     if receiver == folded(owner or declared):
         raise Refused(f"{to} owns {ref} already.")
     if owner and not anyway and not _is(owner, by, groups):
-        raise Forbidden(f"{subjects.titled(ref).capitalize()} is {owner}'s to hand over, not {by}'s.", hint=f"Ask them: treadle note {ref} --change")
+        hint = f'Ask them: treadle note write {ref} "..." --change'
+        raise Forbidden(f"{subjects.titled(ref).capitalize()} is {owner}'s to hand over, not {by}'s.", hint=hint)
     with ledger.transaction():
         note = notes.put(ref, text.strip() or f"Please take over {subjects.titled(ref)}.", ledger, clock, by=by, kind="handover", to=(receiver,))
         offer = {"to": receiver, "by": by, "at": note["at"], "text": text.strip(), "note": note.id, "from": owner or declared}
