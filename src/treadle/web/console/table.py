@@ -6,9 +6,12 @@ from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     access,
+    audit,
     commands,
     home,
     models,
+    notes,
+    owners,
     runs,
     you,
 )  # fmt: skip
@@ -18,6 +21,9 @@ OPERATIONS: list[Operation] = [
     *runs.OPERATIONS,
     *commands.OPERATIONS,
     *models.OPERATIONS,
+    *notes.OPERATIONS,
+    *owners.OPERATIONS,
+    *audit.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,
