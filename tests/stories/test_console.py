@@ -88,11 +88,11 @@ def test_the_command_line_does_over_there_what_it_does_here(console: Console, ws
     elsewhere = {"XDG_CONFIG_HOME": str(tmp_path)}
 
     def remote(*arguments: str, expect: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        return treadle(tmp_path, *arguments, expect=expect, env={**elsewhere, "TREADLE_SERVER": console.url, **more}, there=True)
+        return treadle(tmp_path, *arguments, expect=expect, env={**elsewhere, "TREADLE_SERVER": console.url, **more})
 
     assert "There is no token" in remote("runs", expect=4).stderr
     word = token(ws, "maria", "ml_engineer")
-    said = treadle(tmp_path, "login", console.url, "--token-stdin", env=elsewhere, input=word, there=True)
+    said = treadle(tmp_path, "login", console.url, "--token-stdin", env=elsewhere, input=word)
     assert "as maria (ml_engineer)" in said.stdout
     kept = tmp_path / "treadle" / "servers.json"
     assert kept.stat().st_mode & 0o077 == 0
@@ -109,7 +109,7 @@ def test_the_command_line_does_over_there_what_it_does_here(console: Console, ws
     assert remote("runs", "no-such-run", expect=5).stderr == treadle(ws.folder, "runs", "no-such-run", expect=5).stderr
     assert "not run by a server" in remote("init", "x", expect=2).stderr
     assert "needs the permission 'deployments.change'" in remote("deploy", expect=4, TREADLE_TOKEN=token(ws, "sten", "data_scientist")).stderr
-    assert "does not answer" in treadle(tmp_path, "--server", "http://127.0.0.1:9", "runs", expect=8, env={**elsewhere, "TREADLE_TOKEN": word}, there=True).stderr
+    assert "does not answer" in treadle(tmp_path, "--server", "http://127.0.0.1:9", "runs", expect=8, env={**elsewhere, "TREADLE_TOKEN": word}).stderr
 
 
 def test_the_client_has_a_method_for_everything_and_errors_are_those_of_the_house(console: Console, ws: Workspace) -> None:

@@ -90,6 +90,90 @@ class Operations:
             self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number}, key=key)
         )
 
+    def notes_list(
+        self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The notes about everything, newest first. Needs 'home.see'."""
+        return dict(self._ask("GET", "/notes", {}, {"limit": limit, "after": after, "by": by, "on": on, "kind": kind, "status": status}))
+
+    def notes_mine(self) -> dict[str, Any]:
+        """What is open between whoever asks and others: questions, requests, hand-overs. Needs 'home.see'."""
+        return dict(self._ask("GET", "/notes/mine", {}, {}))
+
+    def notes_about(self, *, on: str, limit: int | None = None) -> dict[str, Any]:
+        """The owner of a thing, its hand-overs and its newest notes. Needs 'home.see'."""
+        return dict(self._ask("GET", "/notes/about", {}, {"on": on, "limit": limit}))
+
+    def notes_see(self, note: str) -> dict[str, Any]:
+        """A note, with its earlier texts and its answers. Needs 'home.see'."""
+        return dict(self._ask("GET", "/notes/{note}", {"note": note}, {}))
+
+    def notes_write(
+        self, *, on: str, text: str, kind: str | None = None, to: str | None = None, answers: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Write a comment, a question or a request for change. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/notes", {}, {"on": on, "text": text, "kind": kind, "to": to, "answers": answers}, key=key))
+
+    def notes_edit(self, note: str, *, text: str, expect: int, key: str | None = None) -> dict[str, Any]:
+        """Change one's own note. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/notes/{note}/edit", {"note": note}, {"text": text, "expect": expect}, key=key))
+
+    def notes_withdraw(self, note: str, *, expect: int, key: str | None = None) -> dict[str, Any]:
+        """Take back one's own note. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/notes/{note}/withdraw", {"note": note}, {"expect": expect}, key=key))
+
+    def notes_settle(self, note: str, *, how: str, expect: int, key: str | None = None) -> dict[str, Any]:
+        """Settle a question or a request for change. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/notes/{note}/settle", {"note": note}, {"how": how, "expect": expect}, key=key))
+
+    def notices_list(self, *, unread: bool | None = None, limit: int | None = None) -> dict[str, Any]:
+        """What whoever asks was told, the unread first. Needs 'home.see'."""
+        return dict(self._ask("GET", "/notices", {}, {"unread": unread, "limit": limit}))
+
+    def notices_read(self, *, ids: list[str], key: str | None = None) -> dict[str, Any]:
+        """Mark notices as read. Needs 'home.see'."""
+        return dict(self._ask("POST", "/notices/read", {}, {"ids": ids}, key=key))
+
+    def owners_offer(self, *, on: str, to: str, expect: int, text: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Offer a thing to somebody: a hand-over. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/owners/offer", {}, {"on": on, "to": to, "expect": expect, "text": text}, key=key))
+
+    def owners_accept(self, *, on: str, expect: int, text: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Accept a hand-over. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/owners/accept", {}, {"on": on, "expect": expect, "text": text}, key=key))
+
+    def owners_decline(self, *, on: str, expect: int, text: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Decline a hand-over. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/owners/decline", {}, {"on": on, "expect": expect, "text": text}, key=key))
+
+    def owners_take_back(self, *, on: str, expect: int, text: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Take back a hand-over that was offered. Needs 'notes.write'."""
+        return dict(self._ask("POST", "/owners/take-back", {}, {"on": on, "expect": expect, "text": text}, key=key))
+
+    def audit_list(
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, limit: int | None = None, after: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The entries of the audit log, newest first. Needs 'audit.see'."""
+        return dict(
+            self._ask("GET", "/audit", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "limit": limit, "after": after})
+        )
+
+    def audit_state(self) -> dict[str, Any]:
+        """Whether the chain of hashes holds, going on from what this server checked before. Needs 'audit.see'."""
+        return dict(self._ask("GET", "/audit/state", {}, {}))
+
+    def audit_check(self) -> dict[str, Any]:
+        """Compute every hash of the log again. Needs 'audit.see'."""
+        return dict(self._ask("GET", "/audit/check", {}, {}))
+
+    def audit_export(
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, format: str | None = None
+    ) -> bytes:  # fmt: skip
+        """The log as lines of JSON or as CSV. Needs 'audit.export'."""
+        return bytes(
+            self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format}, raw=True)
+        )
+
     def access_see(self) -> dict[str, Any]:
         """People, groups and roles. Needs 'access.see'."""
         return dict(self._ask("GET", "/access", {}, {}))
