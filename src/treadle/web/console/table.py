@@ -6,6 +6,7 @@ from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     access,
+    alarms,
     audit,
     commands,
     deciding,
@@ -13,6 +14,7 @@ from treadle.web.console.rooms import (
     home,
     metrics,
     models,
+    monitors,
     notes,
     owners,
     runs,
@@ -34,6 +36,8 @@ OPERATIONS: list[Operation] = [
     *notes.OPERATIONS,
     *owners.OPERATIONS,
     *audit.OPERATIONS,
+    *alarms.OPERATIONS,
+    *monitors.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,
