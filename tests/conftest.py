@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# As the command line sets them: several test processes share few cores, and threads that spin while they wait take them from each other.
+os.environ.setdefault("TREADLE_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import settings
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from treadle.access import oidc, people
+from treadle.access import oidc, people, throttle
 from treadle.access.id_token import checked
 from treadle.access.provider import client_of
 from treadle.backends.memory_ledger import MemoryLedger
@@ -21,6 +23,8 @@ from treadle.core.clock import SystemClock
 from treadle.core.errors import Forbidden, Unauthorized, Unavailable, UsageError
 from treadle.settings import Settings, read_settings
 from treadle.testing.openid import Issuer, openid_provider
+
+from .conftest import SetClock
 
 NOW = SystemClock()
 BACK = "http://127.0.0.1:8080/sign-in/oidc"
@@ -81,6 +85,9 @@ def test_roles_and_groups_follow_what_the_provider_says_each_time(issuer: Issuer
     people.change_person(person.name, ledger, NOW, actor="test", roles=["ml_engineer", "architect", "stakeholder"])
     assert sign_in(issuer, rules, ledger, "sub-1").own_roles == ("ml_engineer", "stakeholder"), "what the mapping speaks of is the provider's to say"
     assert sign_in(issuer, rules, ledger, "sub-2").roles == ()
+    assert sign_in(issuer, settings(issuer, tmp_path, oidc_roles="email:ada@example.org=administrator"), ledger, "sub-1").own_roles == ("ml_engineer", "stakeholder"), "nobody verified it"
+    with pytest.raises(UsageError, match="oidc_roles"):
+        sign_in(issuer, settings(issuer, tmp_path, oidc_roles="groups:all=boss"), ledger, "sub-1")
 
 
 def test_somebody_disabled_is_not_let_in(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger) -> None:
@@ -127,6 +134,15 @@ def test_what_does_not_belong_to_the_sign_in_that_was_begun_is_refused(issuer: I
         oidc.finish(found, kept, denied, ledger, NOW)
 
 
+def test_refused_answers_fill_no_log(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger, clock: SetClock) -> None:
+    found = settings(issuer, tmp_path)
+    for _ in range(100):
+        with pytest.raises(Unauthorized):
+            oidc.finish(found, "", {}, ledger, clock, address="10.0.0.7")
+    assert len(ledger.events_since()) == 5
+    assert throttle.allowed("ada", "10.0.0.7", ledger, clock) == 0
+
+
 def test_a_code_is_good_once(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger) -> None:
     found = settings(issuer, tmp_path)
     url, kept = oidc.begin(found, BACK)
@@ -151,18 +167,29 @@ def test_the_address_of_the_provider_is_the_only_one_that_is_asked(issuer: Issue
         oidc.begin(read_settings(tmp_path, {}), BACK)
 
 
-@pytest.mark.parametrize("named", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
-def test_a_provider_that_sends_us_to_another_host_is_refused(tmp_path: Path, named: str) -> None:
-    import http.server
+def test_a_client_that_does_not_know_its_secret_gets_nothing(tmp_path: Path, ledger: MemoryLedger) -> None:
+    with openid_provider(USERS, registered=True) as strict:
+        id, secret = strict.register(BACK, "client_secret_basic")
+        for wrong in ("", "guess", secret + "x"):
+            with pytest.raises(Unauthorized, match="did not take"):
+                sign_in(strict, settings(strict, tmp_path, oidc_client_id=id, oidc_client_secret=wrong), ledger, "sub-1")
+        assert people.people(ledger) == []
+        assert sign_in(strict, settings(strict, tmp_path, oidc_client_id=id, oidc_client_secret=secret), ledger, "sub-1").name == "ada.lovelace"
+
+
+@contextmanager
+def answering(status: int, text: bytes, **headers: str) -> Iterator[str]:
+    """A server that gives one answer to everything."""
 
     class Says(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             own = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
-            places = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), own) | {named: "https://169.254.169.254/latest"}
-            text = json.dumps({"issuer": own, **places}).encode()
-            self.send_response(200)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(OSError):
+                self.wfile.write(text.replace(b"OWN", own.encode()))
 
         def log_message(self, *_: object) -> None:
             pass
@@ -170,10 +197,28 @@ def test_a_provider_that_sends_us_to_another_host_is_refused(tmp_path: Path, nam
     with http.server.HTTPServer(("127.0.0.1", 0), Says) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        with pytest.raises(UsageError, match="another host"):
-            oidc.begin(settings(Issuer(f"http://127.0.0.1:{server.server_port}"), tmp_path), BACK)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def test_an_answer_that_is_no_description_of_a_provider_is_said_to_be_none(issuer: Issuer, tmp_path: Path) -> None:
+    for status, text, headers in (
+        (302, b"", {"Location": f"{issuer.url}/.well-known/openid-configuration"}), (500, b"", {}), (200, b"<html>", {}), (200, b"[1]", {}),
+        (200, b'{"a": "' + b"a" * 1_100_000 + b'"}', {}), (200, b"\xff\xfe", {}),
+    ):  # fmt: skip
+        with answering(status, text, **headers) as url, pytest.raises(Unavailable):
+            oidc.begin(settings(Issuer(url), tmp_path), BACK)
+    for wrong in (b'{"issuer": "OWN"}', b'{"issuer": "OWN", "authorization_endpoint": 7, "token_endpoint": [], "jwks_uri": {}}', b"{}"):
+        with answering(200, wrong) as url, pytest.raises(UsageError):
+            oidc.begin(settings(Issuer(url), tmp_path), BACK)
+
+
+@pytest.mark.parametrize("named", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_a_provider_that_sends_us_to_another_host_is_refused(tmp_path: Path, named: str) -> None:
+    places = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), "OWN/x") | {named: "https://169.254.169.254/latest"}
+    with answering(200, json.dumps({"issuer": "OWN", **places}).encode()) as url, pytest.raises(UsageError, match="another host"):
+        oidc.begin(settings(Issuer(url), tmp_path), BACK)
 
 
 def test_the_secret_may_lie_in_a_file_that_others_cannot_read_and_is_never_shown(issuer: Issuer, tmp_path: Path, ledger: MemoryLedger) -> None:

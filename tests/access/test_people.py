@@ -284,3 +284,17 @@ def test_what_was_changed_is_written_down_and_no_secret_is(ledger: MemoryLedger,
     for secret in (PASSWORD, "green cows", "argon2"):
         assert secret not in written
     assert "example.org" not in str(events)
+
+
+def test_whoever_starts_a_console_on_their_own_machine_is_its_administrator_unless_there_is_one(ledger: MemoryLedger) -> None:
+    from treadle.access.laptop import owner
+
+    first = owner("DOMAIN\\Ada L", ledger, NOW)
+    assert (first.name, first.kind, first.own_roles) == ("domain-ada-l", "laptop", (ADMINISTRATOR,))
+    assert owner("DOMAIN\\Ada L", ledger, NOW) == first
+    assert owner("eve", ledger, NOW).permissions == frozenset()
+    assert owner("日本", ledger, NOW).name == "owner"
+    people = room.people(ledger)
+    room.change_person("eve", ledger, NOW, actor="test", disabled=True)
+    assert owner("eve", ledger, NOW).disabled
+    assert len(people) == 3

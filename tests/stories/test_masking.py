@@ -9,11 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from treadle.assemble import open_workspace
 from treadle.testing.command import treadle
-from treadle.web.app import make_app
+from treadle.testing.console import signed_in
 
 pytestmark = pytest.mark.story
 
@@ -101,7 +100,7 @@ def test_a_secret_of_a_personal_column_is_nowhere_to_be_seen(tmp_path: Path) -> 
     ):  # fmt: skip
         run(*arguments)
     ws = open_workspace(folder)
-    client = TestClient(make_app(ws), base_url="http://127.0.0.1")
+    client = signed_in(ws)
     to_see, pages = ["/"], set()
     while to_see:
         path = to_see.pop()

@@ -154,16 +154,20 @@ def unlock(ctx: click.Context, name: str) -> None:
 
 
 @access.command(epilog="Example: treadle access link ada --minutes 30")
-@click.argument("name")
+@click.argument("name", default="")
 @click.option("--minutes", type=click.IntRange(1, 1440), default=10, show_default=True, help="How long it is good.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8800, show_default=True, help="The console's port, where it is on this machine only.")
 @click.pass_context
-def link(ctx: click.Context, name: str, minutes: int) -> None:
-    """Print the code of a link that signs a person in once."""
+def link(ctx: click.Context, name: str, minutes: int, port: int) -> None:
+    """Print a link that signs a person in once; yourself, on this machine, if no name is given."""
+    from treadle.access import laptop
     from treadle.access.links import make_link
 
     ws = show.workspace(ctx)
-    print(make_link(name, ws.ledger, ws.clock, minutes, actor=ws.actor))
-    show.say(f"This code signs {name} in once within {minutes} minutes. It is shown this once.")
+    person = name or laptop.owner(ws.actor, ws.ledger, ws.clock).name
+    base = ws.settings["console_url"].rstrip("/") or f"http://127.0.0.1:{port}"
+    print(f"{base}/sign-in/link?key={make_link(person, ws.ledger, ws.clock, minutes, actor=ws.actor)}")
+    show.say(f"This link signs {person} in once within {minutes} minutes. It is shown this once.")
 
 
 @access.command("who-may", epilog="Example: treadle access who-may deployments.change")

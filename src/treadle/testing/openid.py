@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import threading
 import urllib.error
 import urllib.request
@@ -23,6 +24,14 @@ class Issuer:
     url: str
     asked: list[dict[str, str]] = field(default_factory=list)
 
+    def register(self, redirect_uri: str, method: str) -> tuple[str, str]:
+        """Register a client that shows its secret in this way; returns its id and secret."""
+        body = json.dumps({"redirect_uris": [redirect_uri], "token_endpoint_auth_method": method}).encode()
+        asked = urllib.request.Request(f"{self.url}/oauth2/clients", data=body, headers={"Content-Type": "application/json"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30) as answer:
+            made = json.load(answer)
+        return made["client_id"], made["client_secret"]
+
     def answer(self, address: str, subject: str, *, deny: bool = False) -> dict[str, str]:
         """Sign in there as `subject`, as a person in a browser would; returns the parameters they come back with."""
         form = urlencode({"action": "deny"} if deny else {"sub": subject}).encode()
@@ -36,15 +45,20 @@ class Issuer:
 
 
 @contextmanager
-def openid_provider(users: Mapping[str, Mapping[str, Any]]) -> Iterator[Issuer]:
-    """A provider that knows these users: subject to claims. A code is only worth something with the verifier of its challenge."""
+def openid_provider(users: Mapping[str, Mapping[str, Any]], *, registered: bool = False) -> Iterator[Issuer]:
+    """A provider that knows these users: subject to claims. A code is only worth something with the verifier of its challenge.
+
+    Args:
+        registered: whether it knows the clients that were registered only, and asks for their secret.
+    """
     import flask
     import werkzeug.serving
 
     with warnings.catch_warnings(record=True):  # of the provider's own libraries, which switch theirs on when they are imported
         from oidc_provider_mock import User, app
 
-    provider = app(require_nonce=True, user_claims=[User(sub=sub, claims=dict(claims)) for sub, claims in users.items()])
+    known = [User(sub=sub, claims=dict(claims)) for sub, claims in users.items()]
+    provider = app(require_client_registration=registered, require_nonce=True, user_claims=known)
     issuer = Issuer("")
     challenges: dict[str, str] = {}
 

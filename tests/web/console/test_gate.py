@@ -30,7 +30,7 @@ def some(path: str) -> str:
 
 def test_every_route_is_an_operation_of_the_table_or_one_of_the_few_that_anybody_may_call(world: World) -> None:
     known = {API + o.path for o in OPERATIONS} | {"/" if o.path == "/home" else o.path for o in OPERATIONS} | set(sign_in.PUBLIC)
-    assert {route.path for route in make_app(world.ws).routes} <= known  # type: ignore[attr-defined]
+    assert {route.path for route in make_app(world.ws).routes} <= known
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
@@ -54,7 +54,7 @@ def test_a_role_is_refused_exactly_what_its_profile_does_not_hold(as_role: As, r
     client = as_role(role)
     for operation in OPERATIONS:
         path = API + some(operation.path)
-        headers = {"x-csrf-token": client.csrf, "content-type": "application/json"}  # type: ignore[attr-defined]
+        headers = {"x-csrf-token": client.csrf, "content-type": "application/json"}
         answer = client.get(path) if operation.method == "GET" else client.post(path, content=b'{"no such field": 1}', headers=headers)
         if operation.permission in ROLES[role].permissions:
             assert answer.status_code not in (401, 403), operation.name
@@ -68,7 +68,7 @@ def test_a_refusal_is_on_record_with_who_what_and_from_where(world: World, as_ro
     assert (
         as_role("stakeholder").post(f"{API}/commands", json={"argv": ["run"]}, headers={"x-csrf-token": as_role("stakeholder").csrf}).status_code
         == 403
-    )  # type: ignore[attr-defined]
+    )
     event = world.ws.ledger.events_since(before, kinds=("access.denied",))[-1]
     assert event.actor == "a.stakeholder"
     assert event.body["operation"] == "command run"
@@ -78,14 +78,14 @@ def test_a_refusal_is_on_record_with_who_what_and_from_where(world: World, as_ro
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1.evil.example", "http://127.0.0.1:1"])
 def test_a_form_of_another_site_changes_nothing(as_role: As, origin: str) -> None:
     client = as_role("administrator")
-    fields = {"csrf": client.csrf, "argv": "status"}  # type: ignore[attr-defined]
+    fields = {"csrf": client.csrf, "argv": "status"}
     for path in ("/commands", f"{API}/commands", "/sign-out"):
         assert client.post(path, data=fields, headers={"origin": origin}, follow_redirects=False).status_code == 403
 
 
 def test_a_form_without_the_sessions_word_changes_nothing(as_role: As) -> None:
     client = as_role("administrator")
-    for word in ("", "guessed", as_role("stakeholder").csrf):  # type: ignore[attr-defined]
+    for word in ("", "guessed", as_role("stakeholder").csrf):
         answer = client.post("/commands", data={"csrf": word, "argv": "status"}, headers={"origin": HERE}, follow_redirects=False)
         assert answer.status_code == 403
         assert "another session" in answer.text
@@ -172,7 +172,7 @@ def test_after_signing_in_nobody_is_sent_to_another_site(world: World) -> None:
 
 def test_a_body_that_is_too_long_or_of_another_kind_is_not_read(as_role: As) -> None:
     client = as_role("administrator")
-    headers = {"x-csrf-token": client.csrf}  # type: ignore[attr-defined]
+    headers = {"x-csrf-token": client.csrf}
     assert client.post(f"{API}/commands", content=b"x" * 1_000_001, headers=headers).status_code == 413
     assert client.post(f"{API}/commands", content=b"x" * 10, headers={**headers, "content-type": "application/x-pickle"}).status_code == 415
     assert client.post(f"{API}/commands", content=b"[" * 100_000, headers={**headers, "content-type": "application/json"}).status_code == 400

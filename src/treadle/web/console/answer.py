@@ -115,6 +115,9 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
                 return await run_in_threadpool(
                     html, "secret.html", {"given": given, "back": back}, site=site, known=known, path=request.url.path, done=operation.name
                 )
+            if operation.page is not None:  # what it gave is shown on a page of its own, and kept nowhere
+                name, values = operation.page(given, asked)
+                return await run_in_threadpool(html, name, values, site=site, known=known, path=request.url.path)
             if isinstance(given, Mapping) and isinstance(given.get("goes_to"), str):
                 back = given["goes_to"]
             return RedirectResponse(back + ("&" if "?" in back else "?") + "done=" + operation.name, 303)

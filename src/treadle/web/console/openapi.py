@@ -31,7 +31,7 @@ _STATUSES = {
 def described(operations: list[Operation], base: str) -> dict[str, Any]:
     """The description of all operations below the path `base`."""
     kinds = [k for o in operations for k in (o.body,) if k is not None]
-    _, schemas = msgspec.json.schema_components(kinds, REF)
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(base + operation.path, {})[operation.method.lower()] = _one(operation)
@@ -78,7 +78,7 @@ def _one(operation: Operation) -> dict[str, Any]:
 
 
 def _parameter(field: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([field.type], REF)
+    (schema,), _ = msgspec.json.schema_components([field.type], ref_template=REF)
     if field.default is not msgspec.NODEFAULT:
         schema = {**schema, "default": field.default}
     return {"name": field.encode_name, "in": "query", "required": bool(field.required), "schema": schema}

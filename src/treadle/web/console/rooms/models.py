@@ -1,16 +1,16 @@
-"""Models: what is declared of one, its versions with their evidence, two side by side; asking for an approval, answering it, waiving a gate."""
+"""Models: what is declared of one, its versions with their evidence, and two of them side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from treadle.assemble import Workspace
-from treadle.core.clock import parse_time, span
-from treadle.core.errors import NotFound, UsageError
+from treadle.core.clock import parse_time
+from treadle.core.errors import NotFound
 from treadle.core.records import Record
 from treadle.live.deploy import running_endpoint
 from treadle.monitoring import alarms
@@ -18,15 +18,12 @@ from treadle.pipelines.run import RUN
 from treadle.registry import conditions, foreign, packages, promote, versions
 from treadle.report.charts import calibration
 from treadle.report.evidence import evaluation_of
-from treadle.review import approvals, subjects
+from treadle.review import approvals
 from treadle.web.console.operation import Asked, Operation, Pages, listed
 
 _MADE = ("params", "split", "data", "run", "code", "environment", "format", "parity", "package", "owner", "goal", "as_of", "key")
 _EVIDENCE = ("fairness", "worst_slices", "importance", "conformal", "robustness", "staleness", "selection", "leakage", "calibration_interval")
 SHORT = 5  # runs and alarms on the page of a model
-
-
-# Seeing
 
 
 def models(asked: Asked) -> list[dict[str, Any]]:
@@ -43,7 +40,8 @@ def _line(ws: Workspace, name: str) -> dict[str, Any]:
         "name": name, "description": ws.project.models[name].description if name in ws.project.models else "made elsewhere",
         "versions": ws.ledger.count(versions.KIND, {"model": name}), "newest": _short(newest) if newest else None,
         "champion": deployed["champion"] if deployed else None, "challenger": deployed["challenger"] if deployed else None,
-        "stage": deployed["stage"] if deployed else "", "share": deployed["share"] if deployed else 0.0, "stopped": bool(deployed and deployed.get("stopped")),
+        "stage": deployed["stage"] if deployed else "", "share": deployed["share"] if deployed else 0.0,
+        "stopped": bool(deployed and deployed.get("stopped")),
         "waiting": len(approvals.versions_waiting([name], ws.ledger, ws.clock.now())),
     }  # fmt: skip
 
@@ -65,7 +63,7 @@ def model(asked: Asked) -> dict[str, Any]:
         "running": running_endpoint(ws, name) is not None, "since": deployed["since"] if deployed else "",
         "evidence": evaluation_of(judged, judged["status"]) if judged is not None and not judged.get("foreign") else None,
         "runs": [{"id": r.id, "status": r["status"], "started": r["started"], "cause": r["cause"]} for r in runs],
-        "alarms": [{"id": a.id, "kind": a["kind"], "severity": a["severity"], "sentence": a["sentence"], "raised": a["raised"]} for a in opened],
+        "alarms": [{"id": a.id, **{k: a[k] for k in ("kind", "severity", "sentence", "raised")}} for a in opened],
         "waivers": [_waiver(w, now) for w in conditions.waivers(name, ws.ledger)], "items": shown["items"], "next": shown["next"],
     }  # fmt: skip
 
@@ -76,7 +74,7 @@ def _declared(ws: Workspace, name: str) -> dict[str, Any] | None:
         return None
     watch = ws.watch_of(found)
     return {
-        "target": found.target, "data_set": found.rows.name, "inputs": list(found.inputs), "views": [v.name for v in found.views],
+        "target": found.target, "data_set": found.rows.name, "inputs": [i if isinstance(i, str) else i.name for i in found.inputs], "views": [v.name for v in found.views],
         "gates": [g.name for g in found.gates], "owner": ws.project.owner, "goal": ws.project.goal, "watched": watch is not None,
         "retrains_on": list(watch.retrain.on) if watch and watch.retrain else [],
     }  # fmt: skip
@@ -195,91 +193,6 @@ def _test(found: Record) -> list[Any]:
     return [found["data"], {k: v for k, v in found["split"].items() if k.startswith("test")}]
 
 
-# Doing
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """Of whom it is asked: names of persons and groups with commas between; of anybody who may if empty. And what they should know."""
-
-    to: str = ""
-    text: str = ""
-
-
-def ask(asked: Asked) -> dict[str, Any]:
-    """Ask for a version to be approved."""
-    ws, found = asked.ws, known_version(asked.ws, asked["model"], asked["number"])
-    to = [subjects.check_name(n.strip().removeprefix("@")) for n in asked.body.to.split(",") if n.strip()]
-    made = approvals.ask(found, ws.ledger, ws.clock, by=asked.person.name, to=to, text=asked.body.text)
-    return {"version": found.id, "status": made["status"], "to": made["to"]}
-
-
-def withdraw(asked: Asked) -> dict[str, Any]:
-    """Ask no longer."""
-    ws, found = asked.ws, known_version(asked.ws, asked["model"], asked["number"])
-    return {"version": found.id, "status": approvals.withdraw(found, ws.ledger, ws.clock, by=asked.person.name)["status"]}
-
-
-class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer. `evidence` is the digest that was shown with the version; `lasts` a length of time such as 30d."""
-
-    answer: Literal["approve", "reject"]
-    evidence: str
-    reason: str = ""
-    lasts: str = ""
-
-
-def answer(asked: Asked) -> dict[str, Any]:
-    """Approve a version or reject it, on the evidence that was shown. Raises Conflict when that is another by now, Refused for one's own."""
-    ws, found = asked.ws, known_version(asked.ws, asked["model"], asked["number"])
-    body = asked.body
-    if not body.evidence:
-        raise UsageError("Say which evidence you looked at.", where="evidence", hint="It stands in the version's 'review'.")
-    approve = body.answer == "approve"
-    if not approve and not body.reason.strip():
-        raise UsageError("A rejection needs a reason.", where="reason")
-    approvals.answer(
-        found, ws.ledger, ws.clock, by=asked.person.name, approve=approve, reason=body.reason.strip(), evidence=body.evidence,
-        lasts=span(body.lasts) if body.lasts else None,
-    )  # fmt: skip
-    return {"version": found.id, "answer": "approved" if approve else "rejected", "missing": conditions.missing(found, ws.ledger, ws.clock.now())}
-
-
-class Waiver(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that shall not count: why, and until when (a date, or a length of time such as 14d). `number` 0 is every version of the model."""
-
-    gate: str
-    reason: str
-    until: str
-    number: int = 0
-
-
-def waive(asked: Asked) -> dict[str, Any]:
-    """Let a version answer although a gate does not pass, until a moment. Raises Refused for a gate that cannot be waived."""
-    ws, body = asked.ws, asked.body
-    declared = ws.model(asked["model"])
-    gates = [g.name for g in declared.gates]
-    if body.gate not in gates:
-        raise UsageError(f"{declared.name!r} has no gate {body.gate[:60]!r}.", where="gate", hint=f"Its gates are: {', '.join(gates)}.")
-    if body.number:
-        versions.get(declared.name, body.number, ws.ledger)
-    made = conditions.waive(
-        declared.name, body.gate, ws.ledger, ws.clock, person=asked.person.name, reason=body.reason, until=until(body.until, ws.clock.now()),
-        number=body.number or None,
-    )  # fmt: skip
-    return {"id": made.id, **made.body}
-
-
-def until(text: str, now: datetime) -> datetime:
-    """A date (its end), a time, or a length of time from now. Raises UsageError."""
-    try:
-        return now + span(text)
-    except UsageError:
-        moment = parse_time(text)
-        return moment + timedelta(days=1, seconds=-1) if len(text.strip()) == 10 else moment
-    except OverflowError:
-        raise UsageError(f"{text[:60]!r} is too far away.", where="until") from None
-
-
 def _short(found: Record) -> dict[str, Any]:
     evaluation = found["evaluation"]
     primary = evaluation["primary"]
@@ -311,9 +224,6 @@ def known_version(ws: Workspace, model: str, number: str) -> Record:
     return versions.get(model, int(number), ws.ledger)
 
 
-# Pages
-
-
 def _list_page(given: list[dict[str, Any]], asked: Asked) -> tuple[str, Mapping[str, Any]]:
     return "models.html", {"models": given}
 
@@ -326,30 +236,29 @@ def _model_page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[st
 def _version_page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, Any]]:
     e = given["evaluation"]
     drawn = {"calibration": calibration([e])} if e and e["calibration"] else {}
-    return "version.html", {"version": given, "e": e, "charts": drawn, "about": f"model_version/{given['id']}", "declared_owner": given["made"]["owner"]}
+    about = {"about": f"model_version/{given['id']}", "declared_owner": given["made"]["owner"]}
+    return "version.html", {"version": given, "e": e, "charts": drawn, **about}
 
 
 def _compare_page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, Any]]:
     both = [given[side]["evaluation"] for side in ("old", "new")]
     curves = [e for e in both if e["calibration"]]
     names = list(dict.fromkeys(m["name"] for e in both for m in e["metrics"]))
-    metrics = [{"name": n, **{side: next((m["model"] for m in e["metrics"] if m["name"] == n), None) for side, e in zip(("old", "new"), both)}} for n in names]
+    values = [{m["name"]: m["model"] for m in e["metrics"]} for e in both]
+    metrics = [{"name": n, "old": values[0].get(n), "new": values[1].get(n)} for n in names]
     gates = list(dict.fromkeys(g["gate"] for e in both for g in e["gates"]))
     findings = [(gate, *(next((g for g in e["gates"] if g["gate"] == gate), None) for e in both)) for gate in gates]
-    return "versions.html", {"d": given, "metrics": metrics, "gates": findings, "charts": {"calibration": calibration(curves)} if curves else {}}
+    drawn = {"calibration": calibration(curves)} if curves else {}
+    return "versions.html", {"d": given, "metrics": metrics, "gates": findings, "charts": drawn}
 
 
 _ONE = "/models/{model}/versions/{number}"
 OPERATIONS = [
     Operation("models.list", "/models", "models.see", models, "The models, each with its newest version and what answers.", page=_list_page),
     Operation("models.see", "/models/{model}", "models.see", model, "One model: how it stands, its versions, what waits.", query=Pages, page=_model_page),
-    Operation("models.report", "/models/{model}/report", "models.see", report, "The whole report of a model as a file; reads the whole prediction log.", raw=True),
+    Operation("models.report", "/models/{model}/report", "models.see", report, "The whole report as a file; reads the whole prediction log.", raw=True),
     Operation("models.compare", "/models/{model}/compare", "models.see", compare, "Two versions side by side.", query=Two, page=_compare_page),
     Operation("models.version", _ONE, "models.see", version, "One version: evidence, how it was made, who approved it.", page=_version_page),
     Operation("models.card", _ONE + "/card", "models.see", card, "The model card of a version, as a file.", query=Format, raw=True),
-    Operation("models.ask", _ONE + "/ask", "models.ask", ask, "Ask for a version to be approved.", method="POST", body=Ask, done="You have asked for approval."),
-    Operation("models.withdraw", _ONE + "/withdraw", "models.ask", withdraw, "Ask no longer.", method="POST", done="You no longer ask for approval."),
-    Operation("models.answer", _ONE + "/answer", "models.approve", answer, "Approve or reject a version.", method="POST", body=Said, done="Your answer is on record."),
-    Operation("models.waive", "/models/{model}/waive", "models.waive", waive, "Waive a gate for a time.", method="POST", body=Waiver, done="The gate is waived, on record."),
 ]  # fmt: skip
 
