@@ -79,7 +79,7 @@ def test_the_printed_link_signs_in_once(console: Console) -> None:
     assert link is not None
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
     assert "Needs a person now" in browser.open(link[0]).read().decode()
-    assert "deliveries" in browser.open(f"{console.url}/runs").read().decode()
+    assert "<h1>Runs</h1>" in browser.open(f"{console.url}/runs").read().decode()
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar())).open(link[0])
 
@@ -87,12 +87,16 @@ def test_the_printed_link_signs_in_once(console: Console) -> None:
 def test_the_command_line_does_over_there_what_it_does_here(console: Console, ws: Workspace, tmp_path: Path) -> None:
     elsewhere = {"XDG_CONFIG_HOME": str(tmp_path)}
 
-    def remote(*arguments: str, expect: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        return treadle(tmp_path, *arguments, expect=expect, env={**elsewhere, "TREADLE_SERVER": console.url, **more})
+    def remote(*arguments: str, expect: int = 0, input: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **elsewhere, "TREADLE_SERVER": console.url, **more}
+        program = [sys.executable, "-m", "treadle.cli.main", *arguments]
+        done = subprocess.run(program, cwd=tmp_path, env=environment, input=input, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done
 
     assert "There is no token" in remote("runs", expect=4).stderr
     word = token(ws, "maria", "ml_engineer")
-    said = treadle(tmp_path, "login", console.url, "--token-stdin", env=elsewhere, input=word)
+    said = remote("login", console.url, "--token-stdin", input=word)
     assert "as maria (ml_engineer)" in said.stdout
     kept = tmp_path / "treadle" / "servers.json"
     assert kept.stat().st_mode & 0o077 == 0
@@ -109,7 +113,8 @@ def test_the_command_line_does_over_there_what_it_does_here(console: Console, ws
     assert remote("runs", "no-such-run", expect=5).stderr == treadle(ws.folder, "runs", "no-such-run", expect=5).stderr
     assert "not run by a server" in remote("init", "x", expect=2).stderr
     assert "needs the permission 'deployments.change'" in remote("deploy", expect=4, TREADLE_TOKEN=token(ws, "sten", "data_scientist")).stderr
-    assert "does not answer" in treadle(tmp_path, "--server", "http://127.0.0.1:9", "runs", expect=8, env={**elsewhere, "TREADLE_TOKEN": word}).stderr
+    assert "does not answer" in remote("--server", "http://127.0.0.1:9", "runs", expect=8, TREADLE_TOKEN=word).stderr
+    assert "its own project folder" in remote("-C", "x", "runs", expect=2).stderr
 
 
 def test_the_client_has_a_method_for_everything_and_errors_are_those_of_the_house(console: Console, ws: Workspace) -> None:

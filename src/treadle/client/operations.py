@@ -44,6 +44,10 @@ class Operations:
         """Stop a command as Ctrl-C does. Needs 'home.see'."""
         return dict(self._ask("POST", "/commands/{command}/stop", {"command": command}, {}, key=key))
 
+    def metrics_see(self) -> bytes:
+        """Every watched number, in Prometheus' text format. Needs 'metrics.see'."""
+        return bytes(self._ask("GET", "/metrics", {}, {}, raw=True))
+
     def models_list(self) -> dict[str, Any]:
         """The models, each with its newest version and what answers. Needs 'models.see'."""
         return dict(self._ask("GET", "/models", {}, {}))
@@ -53,7 +57,7 @@ class Operations:
         return dict(self._ask("GET", "/models/{model}", {"model": model}, {"limit": limit, "after": after}))
 
     def models_report(self, model: str) -> bytes:
-        """The whole report of a model as a file; reads the whole prediction log. Needs 'models.see'."""
+        """The whole report as a file; reads the whole prediction log. Needs 'models.see'."""
         return bytes(self._ask("GET", "/models/{model}/report", {"model": model}, {}, raw=True))
 
     def models_compare(self, model: str, *, old: int, new: int, runs: bool | None = None) -> dict[str, Any]:
@@ -89,6 +93,52 @@ class Operations:
         return dict(
             self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number}, key=key)
         )
+
+    def deployments_list(self) -> dict[str, Any]:
+        """What answers, model by model. Needs 'deployments.see'."""
+        return dict(self._ask("GET", "/deployments", {}, {}))
+
+    def deployments_see(self, model: str, *, weigh: bool | None = None, before: int | None = None) -> dict[str, Any]:
+        """The deployment of a model: stage, versions, endpoint, latency, differences, evidence, changes. Needs 'deployments.see'."""
+        return dict(self._ask("GET", "/deployments/{model}", {"model": model}, {"weigh": weigh, "before": before}))
+
+    def deployments_promote(self, model: str, *, reason: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """The challenger becomes champion. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/promote", {"model": model}, {"reason": reason, "expect": expect}, key=key))
+
+    def deployments_reject(self, model: str, *, reason: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Throw the challenger out. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/reject", {"model": model}, {"reason": reason, "expect": expect}, key=key))
+
+    def deployments_roll_back(
+        self, model: str, *, reason: str, expect: int | None = None, to: int | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Take out the version that was brought in last. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/rollback", {"model": model}, {"reason": reason, "expect": expect, "to": to}, key=key))
+
+    def deployments_stop(self, model: str, *, reason: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """The kill switch: nothing answers from now on. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/stop", {"model": model}, {"reason": reason, "expect": expect}, key=key))
+
+    def deployments_resume(self, model: str, *, reason: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Let a stopped model answer again. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/resume", {"model": model}, {"reason": reason, "expect": expect}, key=key))
+
+    def deployments_deploy(
+        self, model: str, *, reason: str, version: int | None = None, now: bool | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Begin to deploy a version. Needs 'deployments.change'."""
+        return dict(self._ask("POST", "/deployments/{model}/deploy", {"model": model}, {"reason": reason, "version": version, "now": now}, key=key))
+
+    def deployments_fields(self, model: str) -> dict[str, Any]:
+        """The fields that a model takes. Needs 'deployments.try'."""
+        return dict(self._ask("GET", "/deployments/{model}/try", {"model": model}, {}))
+
+    def deployments_try_it(
+        self, model: str, *, row: Mapping[str, Any] | None = None, names: list[str] | None = None, values: list[str] | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Ask an endpoint for a prediction by hand. Needs 'deployments.try'."""
+        return dict(self._ask("POST", "/deployments/{model}/try", {"model": model}, {"row": row, "names": names, "values": values}, key=key))
 
     def notes_list(
         self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status: str | None = None
