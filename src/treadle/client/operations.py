@@ -224,6 +224,42 @@ class Operations:
             self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format}, raw=True)
         )
 
+    def alarms_list(
+        self, *, limit: int | None = None, after: str | None = None, status: str | None = None, model: str | None = None, kind: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The alarms, newest first; the open ones if nothing is said. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/alarms", {}, {"limit": limit, "after": after, "status": status, "model": model, "kind": kind}))
+
+    def alarms_see(self, alarm: str) -> dict[str, Any]:
+        """One alarm: causes, evidence, what was done. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/alarms/{alarm}", {"alarm": alarm}, {}))
+
+    def alarms_acknowledge(self, alarm: str, *, note: str | None = None, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Say that somebody is at it. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/acknowledge", {"alarm": alarm}, {"note": note, "expect": expect}, key=key))
+
+    def alarms_snooze(self, alarm: str, *, until: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Tell nobody of it for a while. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/snooze", {"alarm": alarm}, {"until": until, "expect": expect}, key=key))
+
+    def alarms_resolve(self, alarm: str, *, because: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Close an alarm, with a reason. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/resolve", {"alarm": alarm}, {"because": because, "expect": expect}, key=key))
+
+    def reactions_list(
+        self, *, limit: int | None = None, after: str | None = None, model: str | None = None, status: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was done by itself about which cause. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/reactions", {}, {"limit": limit, "after": after, "model": model, "status": status}))
+
+    def reactions_answer(self, reaction: str, *, answer: str, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Say yes or no to a retrained version that waits. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/reactions/{reaction}/answer", {"reaction": reaction}, {"answer": answer, "reason": reason}, key=key))
+
+    def monitors_see(self, model: str) -> dict[str, Any]:
+        """What a watch sees: drift, quality, limits, false alarms. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/monitors/{model}", {"model": model}, {}))
+
     def access_see(self) -> dict[str, Any]:
         """People, groups and roles. Needs 'access.see'."""
         return dict(self._ask("GET", "/access", {}, {}))
