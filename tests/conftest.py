@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# As the command line sets them: several test processes share few cores, and threads that spin while they wait take them from each other.
+os.environ.setdefault("TREADLE_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import settings
 
@@ -19,6 +23,21 @@ from treadle.serving.loaded import Loaded  # noqa: E402
 # No deadlines: a shared machine is slow at times. In CI the same examples each time: a red build must mean a changed program.
 settings.register_profile("treadle", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("treadle")
+
+PART = 3  # of the examples a property is declared with are drawn each time; all by `make test-slow`, which sets TREADLE_EXAMPLES=all
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("TREADLE_EXAMPLES") == "all":
+        return
+    for of in {getattr(item, "cls", None) for item in items} - {None}:  # state machines
+        if isinstance(declared := vars(of).get("settings"), settings):
+            of.settings = settings(declared, max_examples=max(5, declared.max_examples // PART))
+    drawn = {getattr(item.obj, "__func__", item.obj) for item in items if hasattr(getattr(item, "obj", None), "is_hypothesis_test")}
+    for function in drawn:
+        if (declared := getattr(function, "_hypothesis_internal_use_settings", None)) is not None:
+            function._hypothesis_internal_use_settings = settings(declared, max_examples=max(5, declared.max_examples // PART))
 
 
 @pytest.fixture

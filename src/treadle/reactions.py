@@ -35,6 +35,7 @@ from treadle.monitoring.leaning import weigher
 from treadle.monitoring.reference import read_reference
 from treadle.monitoring.watch import Watched, judge_due
 from treadle.registry import packages, promote, versions
+from treadle.review import notices
 from treadle.serving.requests import fields_of
 
 HOLD = "retrain_hold"
@@ -63,6 +64,7 @@ def step(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[st
         if window["restated"]:
             say(f"truth: the window from {window['from'][:10]} of version {window['version']} is restated: {window['matured']:,} outcomes")
     telling.deliver(ws.ledger, ws.notifiers)
+    notices.deliver(ws.ledger, ws.notifiers)
     return done
 
 

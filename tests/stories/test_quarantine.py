@@ -10,11 +10,10 @@ import re
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from treadle.assemble import open_workspace
 from treadle.testing.command import treadle
-from treadle.web.app import make_app
+from treadle.testing.console import signed_in
 
 pytestmark = pytest.mark.story
 
@@ -100,7 +99,7 @@ def test_too_many_bad_rows_stop_the_run_tell_the_owner_and_can_be_corrected_befo
     told = [json.loads(line) for line in (folder / ".treadle" / "alarms.jsonl").read_text("utf-8").splitlines()]
     assert [t["title"] for t in told] == ["data set orders, for sales desk: contract"]
     ws = open_workspace(folder)
-    client = TestClient(make_app(ws), base_url="http://127.0.0.1")
+    client = signed_in(ws)
     home = client.get("/").text
     assert "data set orders" in home
     alarm = re.search(r'href="(/alarms/[^"]+)"', home)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from treadle.assemble import Workspace, open_workspace
 from treadle.core.clock import iso
@@ -21,7 +20,7 @@ from treadle.report import drawn
 from treadle.report.graph import graph_of, graph_of_run
 from treadle.report.page import write_graph
 from treadle.testing.command import treadle
-from treadle.web.app import make_app
+from treadle.testing.console import signed_in
 from treadle.wheel.start import resume, start
 
 PROJECT = '''
@@ -348,15 +347,14 @@ def test_the_command_writes_the_page_or_prints_what_it_shows(folder: Path, runs:
 
 
 def test_the_consoles_page_of_a_run_has_the_same_picture(ws: Workspace, runs: dict[str, str]) -> None:
-    client = TestClient(make_app(ws), base_url="http://127.0.0.1")
+    client = signed_in(ws)
     text = client.get(f"/runs/{runs['done']}").text
     read = Page(text)
     assert 'class="frame"' in text
     assert "longest chain" in text
-    assert read.scripts == 0
     assert not read.inline
     assert len(read.ids) == len(set(read.ids))
-    assert client.get(f"/api/runs/{runs['done']}").json()["graph"]["chain"]
+    assert client.get(f"/api/v1/runs/{runs['done']}").json()["graph"]["chain"]
 
 
 # Times, from records that are made up.
@@ -474,8 +472,9 @@ OUTSIDE = """() => [...document.querySelectorAll('.graph .box')].flatMap(box => 
 
 @pytest.mark.story
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(400, "dark"), (1280, "light"), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((400, "light"), (1280, "dark")))]
+)
 def test_a_browser_shows_it_without_script_or_request_in_light_and_dark_wide_and_narrow(
     ws: Workspace, runs: dict[str, str], tmp_path: Path, scheme: Any, width: int
 ) -> None:

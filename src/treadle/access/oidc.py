@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
+from treadle.access import throttle
 from treadle.access.id_token import checked
 from treadle.access.known import Person, find_person
 from treadle.access.people import add_person, change_person
@@ -24,7 +25,7 @@ from treadle.access.provider import client_of, configured, discover, exchange, k
 from treadle.access.secrets import new_secret
 from treadle.access.signin import refused
 from treadle.core.clock import Clock, SystemClock
-from treadle.core.errors import Conflict, Forbidden, Unauthorized, UsageError
+from treadle.core.errors import Conflict, Forbidden, NotFound, Unauthorized, UsageError
 from treadle.ports.ledger import Ledger
 from treadle.settings import Settings
 
@@ -63,7 +64,9 @@ def finish(settings: Settings, kept: str, query: Mapping[str, str], ledger: Ledg
     try:
         return _finish(settings, kept, query, ledger, clock, address)
     except (Unauthorized, Forbidden) as error:
-        refused("", "oidc", ledger, address=address, why=error.what)
+        # Whoever calls this again and again fills no log with it, nor bars the way for passwords from there.
+        if throttle.enter("", f"oidc {address}", ledger, clock) == 0:
+            refused("", "oidc", ledger, address=address, why=error.what)
         raise
 
 
@@ -112,7 +115,7 @@ def mapping(text: str) -> list[tuple[str, str, str]]:
 def _person(claims: Mapping[str, Any], issuer: str, rules: list[tuple[str, str, str]], ledger: Ledger, clock: Clock, address: str) -> Person:
     subject = claims["sub"]
     id = hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()[:40]
-    given = {target for claim, value, target in rules if value in _values(claims.get(claim))}
+    given = {target for claim, value, target in rules if value in _values(claims, claim)}
     ruled = {target for _, _, target in rules}
     record = ledger.get(IDENTITY, id)
     if record is None:
@@ -132,10 +135,17 @@ def _person(claims: Mapping[str, Any], issuer: str, rules: list[tuple[str, str, 
     # What the mapping speaks of is as the provider says, each time; what an administrator gave besides is kept.
     roles = {r for r in person.own_roles if r not in ruled} | {t for t in given if not t.startswith("@")}
     groups = {g for g in person.groups if f"@{g}" not in ruled} | {t[1:] for t in given if t.startswith("@")}
-    return change_person(person.name, ledger, clock, actor=issuer, roles=roles, groups=groups, address=address)
+    try:
+        return change_person(person.name, ledger, clock, actor=issuer, roles=roles, groups=groups, address=address)
+    except NotFound as error:
+        raise UsageError(f"The setting oidc_roles names what there is not: {error.what}", hint="An administrator can correct it.") from None
 
 
-def _values(value: Any) -> list[str]:
+def _values(claims: Mapping[str, Any], claim: str) -> list[str]:
+    """What a claim says; of an address that nobody verified nothing, since people may write there whose they like."""
+    if claim == "email" and claims.get("email_verified") is not True:
+        return []
+    value = claims.get(claim)
     return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
 
 

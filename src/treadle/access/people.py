@@ -33,8 +33,8 @@ from treadle.core.records import Record, Ref
 from treadle.ports.ledger import Ledger
 
 __all__ = [
-    "Group", "Person", "add_group", "add_person", "change_group", "change_person", "check_password", "find_group", "find_person", "groups",
-    "has_administrator", "people", "remove_group", "reset_role", "roles", "set_password", "set_role", "version_of",
+    "Group", "Person", "add_group", "add_person", "change_group", "change_person", "check_new", "check_password", "find_group", "find_person",
+    "get_person", "groups", "has_administrator", "people", "remove_group", "reset_role", "roles", "set_password", "set_role", "version_of",
 ]  # fmt: skip
 
 PASSWORD = "password"  # the hashes are records of their own: whoever lists people never holds one
@@ -48,7 +48,8 @@ def add_person(
 
     Raises: UsageError for a bad name or password; Conflict when the name is taken, in any case or form; NotFound for an unknown role or group.
     """
-    named = folded(name, "name of a person")
+    roles, groups = tuple(roles), tuple(groups)
+    named = check_new(name, roles, groups, ledger)
     if kind not in KINDS[:3]:
         raise UsageError(f"{kind!r} is not a kind of person.", hint=f"Kinds are: {', '.join(KINDS[:3])}.")
     if password is not None:
@@ -59,13 +60,29 @@ def add_person(
     }  # fmt: skip
     secret = hashed(password, hashing) if password is not None else None
     with changing(ledger):
-        if ledger.get(PERSON, named) is not None:
-            raise Conflict(f"There is a person {named!r} already.", hint="Names that differ in case or form only are one name.")
+        check_new(named, roles, groups, ledger)  # again: somebody else may have been quicker
         ledger.put(PERSON, named, body, expect=0)
         if secret is not None:
             ledger.put(PASSWORD, named, {"hash": secret, "at": iso(clock.now())})
         said = {"kind": kind, "roles": body["roles"], "groups": body["groups"], "password": secret is not None}
         told("access.person.added", Ref(PERSON, named), said, ledger, actor=actor, address=address)
+    return _found(named, ledger)
+
+
+def check_new(name: str, roles: Iterable[str], groups: Iterable[str], ledger: Ledger) -> str:
+    """The name as it would be kept, if a person of this name, roles and groups could be added now. Raises as `add_person`."""
+    named = folded(name, "name of a person")
+    if ledger.get(PERSON, named) is not None:
+        raise Conflict(f"There is a person {named!r} already.", hint="Names that differ in case or form only are one name.")
+    _roles(roles, ledger)
+    _groups(groups, ledger)
+    return named
+
+
+def get_person(name: str, ledger: Ledger) -> Person:
+    """The person as `find_person`. Raises NotFound."""
+    named = folded(name, "name of a person")
+    _record(named, ledger)
     return _found(named, ledger)
 
 

@@ -23,10 +23,7 @@ def with_password(
 
     Raises: TooMany with the seconds to wait; Unauthorized in one and the same words for a wrong name, a wrong password and somebody disabled.
     """
-    wait = throttle.enter(name, address, ledger, clock)
-    if wait > 0:
-        seconds = math.ceil(wait)
-        raise TooMany(f"Too many wrong sign-ins: try again in {seconds} s.", hint="Or ask an administrator for a one-time link.", after=wait)
+    _enter(name, address, ledger, clock)
     person = check_password(name, password, ledger, hashing=hashing)
     if person is None:
         known = find_person(name, ledger)  # a name nobody has is not written down: it may be a password typed into the wrong field
@@ -38,13 +35,21 @@ def with_password(
 
 
 def with_link(link: str, ledger: Ledger, clock: Clock, *, address: str) -> tuple[str, Session, Person]:
-    """As `with_password`. Raises Unauthorized for a link that was used, is too old, or never was."""
+    """As `with_password`. Raises Unauthorized for a link that was used, is too old, or never was; TooMany."""
+    _enter("", address, ledger, clock)
     person = use_link(link, ledger, clock)
     if person is None:
         refused("", "link", ledger, address=address)
         raise Unauthorized("This link was used already, or is too old.", hint="Make another with: treadle access link NAME")
+    throttle.succeeded("", address, ledger, clock)
     secret, session = open_session(person, ledger, clock, how="link", address=address)
     return secret, session, person
+
+
+def _enter(name: str, address: str, ledger: Ledger, clock: Clock) -> None:
+    wait = throttle.enter(name, address, ledger, clock)
+    if wait > 0:
+        raise TooMany(f"Too many wrong sign-ins: try again in {math.ceil(wait)} s.", hint="An administrator can make it shorter.", after=wait)
 
 
 def refused(name: str, how: str, ledger: Ledger, *, address: str, why: str = "") -> None:

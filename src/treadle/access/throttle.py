@@ -7,6 +7,7 @@ hour. So of a guesser who never tires there are about a dozen guesses at first, 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,6 +38,8 @@ def allowed(name: str, address: str, ledger: Ledger, clock: Clock, *, patience: 
 def enter(name: str, address: str, ledger: Ledger, clock: Clock, *, patience: Patience = PATIENCE) -> float:
     """Count one try before its password is looked at, so that a thousand at once get no further than one after the other.
 
+    Args:
+        name: '' where none is said, as with a link.
     Returns: 0 when it counts; else the seconds to wait, and nothing is counted.
     """
     while True:
@@ -55,8 +58,9 @@ def enter(name: str, address: str, ledger: Ledger, clock: Clock, *, patience: Pa
 
 def succeeded(name: str, address: str, ledger: Ledger, clock: Clock, *, patience: Patience = PATIENCE) -> None:
     """The try that was counted was right: the name starts anew, the address gets back the one. Else whoever has an account could clear the way."""
-    _, by_address = _ids(name, address)
-    forget(name, ledger, clock)
+    by_address = _ids(name, address)[-1]
+    if name:
+        forget(name, ledger, clock)
     while True:
         _, count, version = _wait(by_address, ledger, clock, patience)
         try:
@@ -71,13 +75,25 @@ def forget(name: str, ledger: Ledger, clock: Clock) -> None:
     ledger.put(TRIES, _ids(name, "")[0], {"count": 0, "last": iso(clock.now())})
 
 
-def _ids(name: str, address: str) -> tuple[str, str]:
-    """Of the name its hash: what people type there by mistake is at times their password."""
+def _ids(name: str, address: str) -> list[str]:
+    """The records of a name, if one is said, and of an address. Of the name its hash: what people type there is at times their password."""
     try:
         named = folded(name)
     except UsageError:
         named = name
-    return f"name-{hashlib.sha256(named.encode('utf-8', 'replace')).hexdigest()[:32]}", f"address-{address[:100]}"
+    by_name = [f"name-{hashlib.sha256(named.encode('utf-8', 'replace')).hexdigest()[:32]}"] if name else []
+    return [*by_name, f"address-{_network(address)[:100]}"]
+
+
+def _network(address: str) -> str:
+    """An address, or of IPv6 the network of 64 bits that one customer gets: else everybody had more addresses than there are guesses."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))
 
 
 def _wait(id: str, ledger: Ledger, clock: Clock, patience: Patience) -> tuple[float, int, int]:

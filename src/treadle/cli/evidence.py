@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,15 +158,21 @@ def _moment(text: str, now: datetime) -> datetime:
         return moment + timedelta(days=1, seconds=-1) if len(text.strip()) == 10 else moment.astimezone(UTC)
 
 
-def approved(ws: Any, id: str, reason: str, reject: bool) -> str:
-    """Answer for a version; what to print."""
+def approved(ws: Any, id: str, reason: str, reject: bool, *, ask: bool = False, to: Sequence[str] = (), lasts: str = "") -> str:
+    """Answer for a version, or ask others to; what to print."""
     from treadle.core.errors import NotFound
     from treadle.registry import conditions, versions
+    from treadle.review import approvals, notices
 
     version = ws.ledger.get(versions.KIND, id)
     if version is None:
         raise NotFound(f"There is no version {id!r}.", hint="See: treadle models")
-    conditions.approve(version, ws.ledger, ws.clock, person=ws.actor, reason=reason, reject=reject)
+    if ask:
+        approvals.ask(version, ws.ledger, ws.clock, by=ws.actor, to=to, text=reason)
+        notices.deliver(ws.ledger, ws.notifiers)
+        return f"asked: {version.id} waits for {', '.join(to) or 'somebody'} to approve it"
+    approvals.answer(version, ws.ledger, ws.clock, by=ws.actor, approve=not reject, reason=reason, lasts=span(lasts) if lasts else None)
+    notices.deliver(ws.ledger, ws.notifiers)
     left = conditions.missing(version, ws.ledger, ws.clock.now())
     return f"{'rejected' if reject else 'approved'}: {version.id} by {ws.actor}, {iso(ws.clock.now())[:16]}. " + (
         f"It may not answer yet: {'; '.join(left)}." if left else f"It may answer: treadle deploy {version['model']} --version {version['number']}"

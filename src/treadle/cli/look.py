@@ -277,17 +277,25 @@ def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list
 
 
 @click.command(epilog="Example: treadle console --port 8800")
-@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="The port on this machine; 0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens on. Others than this machine's need console_url and TLS.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="The port; 0 picks a free one.")
 @click.pass_context
-def console(ctx: click.Context, port: int) -> None:
-    """Serve the record of everything as pages on this machine (read-only), until stopped by hand."""
+def console(ctx: click.Context, host: str, port: int) -> None:
+    """Serve the console, until stopped by hand: one address where everybody sees the same loop, and does what their role allows.
+
+    On this machine alone it prints a link that signs you in, once. For a team see docs/how-to/console.md.
+    """
+    from treadle.cli.served import check
     from treadle.core.errors import Conflict
     from treadle.serving.address import free_port, port_free
-    from treadle.web.console import serve
+    from treadle.web.console.serve import first_link, loopback, serve
 
     ws = show.workspace(ctx)
-    if port and not port_free("127.0.0.1", port):
+    if port and not port_free(host, port):
         raise Conflict(f"Port {port} is in use.", hint="Give another one: treadle console --port N")
-    port = port or free_port("127.0.0.1")
-    show.say(f"console: http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    serve(ws, "127.0.0.1", port)
+    port = port or free_port(host)
+    if loopback(host) and not ws.settings["console_url"]:
+        show.say(f"console: {first_link(ws, f'http://{host}:{port}')}  (signs you in once, within 10 minutes; Ctrl-C ends the console)")
+    else:
+        show.say(f"console: {ws.settings['console_url'] or f'http://{host}:{port}'}  (Ctrl-C ends it)")
+    serve(ws, host, port, commands=check)

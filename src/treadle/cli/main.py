@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("treadle.cli.serving:rollout", "Say how a challenger, or a new champion on trial, stands."),
     "rollback": ("treadle.cli.serving:rollback", "Take out the version that was brought in last."),
     "keys": ("treadle.cli.keys:keys", "API keys of endpoints: make, list, revoke."),
+    "access": ("treadle.cli.access:access", "Who may do what in the console: people, groups, roles, tokens, sessions."),
     "materialise": ("treadle.cli.online:materialise", "Bring the online store to what is known now, of one view or of all."),
     "online": ("treadle.cli.online:online", "Say what the online store holds: of each view how many entities, and how fresh."),
     "feast": ("treadle.cli.feast:feast", "Take feature views over from Feast, or give them to it."),
@@ -42,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "review": ("treadle.cli.truth:review", "List the sampled predictions that wait for a person, or say the truth of one."),
     "drift": ("treadle.cli.drift:drift", "Compare two tables, windows or versions: what moved, and what is broken."),
     "alarms": ("treadle.cli.alarms:alarms", "List the alarms, show one, acknowledge, snooze or resolve it."),
+    "note": ("treadle.cli.review:note", "Notes about anything: comments, questions, requests for change; write, list, settle."),
+    "owner": ("treadle.cli.review:owner", "Who owns a thing, and handing it over."),
+    "notices": ("treadle.cli.review:notices", "What you were told, and what waits for your answer."),
+    "audit": ("treadle.cli.audit:audit", "Who did what, about which thing, when: list, export, verify."),
     "report": ("treadle.cli.look:report", "Write a page with charts of the whole loop."),
     "graph": ("treadle.cli.graph:graph", "Write a page of a run's graph with times, or of what a run would do."),
     "why": ("treadle.cli.look:why", "Tell the whole story of one prediction."),
@@ -67,6 +72,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "datasheet": ("treadle.cli.erase:datasheet", "Write a data set's datasheet or its Croissant description."),
     "data": ("treadle.cli.data:data", "List data sets and their versions, compare two, drop old ones."),
     "reproduce": ("treadle.cli.reproduce:reproduce", "Make a version again from what is recorded of it, and compare."),
+    "login": ("treadle.cli.remote:login", "Keep the token for a server, for `treadle --server URL`."),
+    "logout": ("treadle.cli.remote:logout", "Forget the token for a server."),
     "compile": ("treadle.cli.stacks:compile_", "Write the project's pipeline for another engine."),
 }
 
@@ -100,12 +107,24 @@ class Table(click.Group):
 
 @click.command(cls=Table, epilog="Example: treadle -C examples/flights run", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-C", "--project", "folder", default=".", metavar="FOLDER", help="The project folder (default: here).")
+@click.option("--server", metavar="URL", help="Run the command on this server (also: TREADLE_SERVER). See: treadle login")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="treadle")
 @click.pass_context
-def cli(ctx: click.Context, folder: str, debug: bool) -> None:
+def cli(ctx: click.Context, folder: str, server: str | None, debug: bool) -> None:
     """Treadle keeps the machine-learning wheel turning."""
+    del server  # `main` has read it: a command that is run elsewhere is not looked at here
     ctx.obj = {"folder": folder, "debug": debug}
+
+
+def _elsewhere(given: list[str]) -> int | None:
+    """The exit code of a command that a server ran, or None when it is to run here."""
+    if "TREADLE_SERVER" not in os.environ and not any(word.startswith("--server") for word in given):
+        return None
+    from treadle.cli import remote
+
+    url, argv = remote.wanted(given)
+    return remote.run(url, argv) if url and argv and not set(argv[:1]) & set(remote.HERE) and "--help" not in argv else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,8 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        result: Any = cli.main(args=given, prog_name="treadle", standalone_mode=False)
-        code = int(result) if isinstance(result, int) else 0
+        code = _elsewhere(given)
+        if code is None:
+            result: Any = cli.main(args=given, prog_name="treadle", standalone_mode=False)
+            code = int(result) if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as help_shown:
         help_shown.show()
         code = 2

@@ -106,18 +106,28 @@ def _resume(ws: Any, run: str, json_: bool) -> int:
 @click.option("--reject", is_flag=True, help="Say no; the run ends with it, the version may not answer.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded with your name.")
 @click.option("--resume", "resume_", is_flag=True, help="Go on with the run at once.")
+@click.option("--ask", is_flag=True, help="Ask others to approve the version; then you cannot.")
+@click.option("--to", multiple=True, metavar="NAME", help="With --ask: a person or group; may be given more than once.")
+@click.option("--lasts", default="", metavar="SPAN", help="How long a yes counts for a version that does not answer yet, such as 30d.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 @click.pass_context
-def approve(ctx: click.Context, run: str, step: str, reject: bool, reason: str, resume_: bool, json_: bool) -> int:
-    """Answer a run that waits for an approval, or a version whose model asks for one. Without arguments: list the runs that wait."""
+def approve(
+    ctx: click.Context, run: str, step: str, reject: bool, reason: str, resume_: bool, ask: bool, to: Sequence[str], lasts: str, json_: bool
+) -> int:  # fmt: skip
+    """Answer a run that waits for an approval, or a version whose model asks for one. Without arguments: list the runs that wait.
+
+    All that waits for you, also versions, is in `treadle notices --waiting`.
+    """
     from treadle.pipelines import approvals
     from treadle.pipelines.lookup import find_run
 
     if re.fullmatch(r"[a-z][a-z0-9_-]*\.v\d+", run) and not step:
         from treadle.cli.evidence import approved
 
-        show.say(approved(show.workspace(ctx), run, reason, reject))
+        show.say(approved(show.workspace(ctx), run, reason, reject, ask=ask, to=to, lasts=lasts))
         return 0
+    if ask or to or lasts:
+        raise UsageError("--ask, --to and --lasts are about a version.", hint="Say which: treadle approve MODEL.vN --ask --to NAME")
     with show.opened(ctx) as ws:
         record = find_run(run, ws.ledger) if run else None
         if record is None or not step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
@@ -19,6 +20,9 @@ from treadle.core.errors import StorageError, UsageError
 if TYPE_CHECKING:  # what only compares two files opens no workspace
     from treadle.assemble import Workspace
     from treadle.pipelines.run import Progress
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # also what turns the direction of a text
 
 
 def workspace(ctx: click.Context, watch: Callable[[Progress], None] | None = None) -> Workspace:
@@ -86,9 +90,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         columns([head, *cells])
 
 
+def one_line(text: str) -> str:
+    r"""Text that somebody wrote, as one line that does nothing to a terminal.
+
+    >>> one_line("a\nINFO b")
+    'a\\nINFO b'
+    """
+    return text if text.isprintable() else _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def columns(rows: Iterable[Sequence[Any]]) -> None:
     """Print rows in aligned columns."""
-    cells = [[("" if c is None else str(c)) for c in row] for row in rows]
+    cells = [[("" if c is None else one_line(str(c))) for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

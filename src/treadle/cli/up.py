@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import click
 
@@ -47,5 +48,9 @@ def up(ctx: click.Context, roles: tuple[str, ...], every: float, console_port: i
 
     supervisor = Supervisor(ws, roles or ROLES, every=every, console_port=console_port, tell=tell)
     show.say(f"{ws.project.name} is up: {', '.join(supervisor.roles)}  (Ctrl-C ends it)")
+    if "console" in supervisor.roles and console_port and not ws.settings["console_url"] and find_spec("starlette") is not None:
+        from treadle.web.console.serve import first_link
+
+        show.say(f"console: {first_link(ws, f'http://127.0.0.1:{console_port}')}  (signs you in once, within 10 minutes; another: treadle access link)")
     supervisor.run(stop)
     show.say("everything has left")

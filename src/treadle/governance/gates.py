@@ -365,7 +365,7 @@ def _carded(options: Mapping[str, Any], e: Evaluation) -> Finding:
 def _approved(options: Mapping[str, Any], e: Evaluation) -> Finding:
     people = int(options["people"])
     who = "one other person" if people == 1 else f"{people} other people"
-    return Finding("approved", True, f"waits for {who} to approve it", {"people": people}, waits=True)
+    return Finding("approved", True, f"waits for {who} to approve it", dict(options), waits=True)
 
 
 def _unknown(name: str, why: str) -> Finding:

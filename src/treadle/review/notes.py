@@ -39,7 +39,7 @@ def write(
     Raises: UsageError, NotFound.
     """
     if kind not in KINDS or kind == "handover":
-        hint = "A hand-over is offered with: treadle owner" if kind == "handover" else "Kinds are: comment, question, change."
+        hint = "A hand-over is offered with: treadle owner offer THING NAME" if kind == "handover" else "Kinds are: comment, question, change."
         raise UsageError(f"A note cannot be of the kind {kind!r}.", hint=hint)
     return put(ref, text, ledger, clock, by=by, kind=kind, to=to, answers=answers)
 
@@ -48,16 +48,16 @@ def put(ref: Ref, text: str, ledger: Ledger, clock: Clock, *, by: str, kind: str
     """`write`, for every kind."""
     said = _checked(text)
     subjects.check(ref, ledger)
-    asked = get(answers, ledger) if answers else None
-    if asked is not None and asked["on"] != str(ref):
-        raise UsageError(f"Note {answers} is about {asked['on']}, not about {ref}.", hint="An answer is about the same thing.")
     addressed = _addressed(said, to)
     id, now = new_id(KIND), iso(clock.now())
     body = {
         "on": str(ref), "about": {"kind": ref.kind, "id": ref.id}, "kind": kind, "text": said, "by": by, "to": addressed, "at": now,
         "answers": answers, "edited": "", "earlier": [], "withdrawn": "", "status": "open" if kind in SETTLED else "", "settled": None,
     }  # fmt: skip
-    with ledger.transaction():
+    with ledger.transaction():  # what is answered is read in it: somebody else may be settling it
+        asked = get(answers, ledger) if answers else None
+        if asked is not None and asked["on"] != str(ref):
+            raise UsageError(f"Note {answers} is about {asked['on']}, not about {ref}.", hint="An answer is about the same thing.")
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "is_about", ref))
         ledger.append("note.written", ref, {"note": id, "kind": kind, "to": addressed, "answers": answers}, actor=by)
@@ -93,7 +93,7 @@ def withdraw(id: str, ledger: Ledger, clock: Clock, *, by: str, expect: int | No
     """Take back one's own note: its texts are gone, that there was one stays. Raises Forbidden; Conflict."""
     record = _mine(id, by, ledger)
     if record["kind"] == "handover":
-        raise Conflict("A hand-over is taken back where it was offered.", hint="Run: treadle owner --take-back")
+        raise Conflict("A hand-over is taken back where it was offered.", hint="Run: treadle owner take-back THING")
     body = {**record.body, "text": "", "earlier": [], "withdrawn": iso(clock.now()), "status": ""}
     with ledger.transaction():
         changed = _put(record, body, ledger, expect)
@@ -113,7 +113,8 @@ def settle(
     """
     record = get(id, ledger)
     if record["kind"] == "handover" or record["kind"] not in SETTLED:
-        hint = "A hand-over is accepted or declined: treadle owner" if record["kind"] == "handover" else "Questions and requests for change are."
+        answers = "A hand-over is answered with: treadle owner accept THING, or decline"
+        hint = answers if record["kind"] == "handover" else "Questions and requests for change are."
         raise UsageError(f"Note {id} is a {record['kind']}, which is not settled.", hint=hint)
     if not how.strip():
         raise UsageError("How was it settled?", hint='Say it in a sentence, such as "done in run-1" or "declined: the column is needed".')
@@ -129,7 +130,7 @@ def get(id: str, ledger: Ledger) -> Record:
     """A note. Raises NotFound."""
     record = ledger.get(KIND, id)
     if record is None:
-        raise NotFound(f"There is no note {id!r}.", hint="List them: treadle note")
+        raise NotFound(f"There is no note {id!r}.", hint="List them: treadle note list")
     return record
 
 

@@ -29,6 +29,11 @@ def record_of(ref: Ref, ledger: Ledger) -> Record | None:
     return ledger.get(KIND, str(ref))
 
 
+def about(record: Record) -> Ref:
+    """The thing that an owner's record is about."""
+    return Ref(record["about"]["kind"], record["about"]["id"])
+
+
 def history(ref: Ref, ledger: Ledger) -> list[dict[str, Any]]:
     """Each hand-over that ended, oldest first: 'from', 'to', 'by', 'at', 'answer' ('accepted', 'declined', 'taken back'), 'answered', 'text'."""
     record = record_of(ref, ledger)
@@ -64,11 +69,15 @@ def hand_over(
     if receiver == folded(owner or declared):
         raise Refused(f"{to} owns {ref} already.")
     if owner and not anyway and not _is(owner, by, groups):
-        raise Forbidden(f"{subjects.titled(ref).capitalize()} is {owner}'s to hand over, not {by}'s.", hint=f"Ask them: treadle note {ref} --change")
+        hint = f'Ask them: treadle note write {ref} "..." --change'
+        raise Forbidden(f"{subjects.titled(ref).capitalize()} is {owner}'s to hand over, not {by}'s.", hint=hint)
     with ledger.transaction():
         note = notes.put(ref, text.strip() or f"Please take over {subjects.titled(ref)}.", ledger, clock, by=by, kind="handover", to=(receiver,))
         offer = {"to": receiver, "by": by, "at": note["at"], "text": text.strip(), "note": note.id, "from": owner or declared}
-        body = {"owner": "", "since": "", "history": [], **(record.body if record else {}), "on": str(ref), "offer": offer, "waits": True}
+        body = {
+            "owner": "", "since": "", "history": [], **(record.body if record else {}), "on": str(ref), "about": {"kind": ref.kind, "id": ref.id},
+            "offer": offer, "waits": True,
+        }  # fmt: skip
         made = _put(ref, body, ledger, record, expect)
         ledger.append("owner.offered", ref, {"to": receiver, "note": note.id}, actor=by)
     return made

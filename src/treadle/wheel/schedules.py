@@ -58,7 +58,7 @@ def trigger(ws: Workspace, schedule: Schedule, *, params: Mapping[str, Any] | No
         cause = {"kind": "call", "id": call, "text": f"POST /triggers/{next(t.name for t in schedule.when if isinstance(t, Call))}"}
         id, body = plan.new_slot(schedule, f"call.{call}", "call", now, cause, given)
     else:
-        cause = {"kind": "person", "id": "", "text": f"treadle schedule trigger by {ws.actor}"}
+        cause = {"kind": "person", "id": "", "text": f"treadle schedule trigger by {ws.actor}", "by": ws.actor}
         id, body = plan.new_slot(schedule, new_id("hand"), "person", now, cause, given)
     try:
         return ws.ledger.put(SLOT, id, body, expect=0)

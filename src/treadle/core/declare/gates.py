@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
+
+from treadle.core.clock import span
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,13 @@ def carded() -> Gate:
     return Gate("carded", {})
 
 
-def approved(people: int = 1) -> Gate:
-    """So many people, other than the one whose run made the version, have approved it before it answers: `treadle approve MODEL.vN`."""
-    return Gate("approved", {"people": people})
+def approved(people: int = 1, lasts: str | timedelta | None = None) -> Gate:
+    """So many people have approved the version before it answers: `treadle approve MODEL.vN`. Who made it, started its run or asked does not count.
+
+    Args:
+        lasts: how long a yes counts for a version that does not answer yet, such as '30d'; without an end if None.
+    """
+    return Gate("approved", {"people": people} | ({} if lasts is None else {"lasts": span(lasts).total_seconds()}))
 
 
 def _list(value: str | Iterable[str]) -> list[str]:

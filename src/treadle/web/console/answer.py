@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from treadle.core.canonical import plain
 from treadle.core.errors import (
-    Conflict, DataError, Forbidden, NotFound, ProjectError, Refused, TooMany, TreadleError, Unauthorized, UsageError
+    Conflict,
+    DataError,
+    Forbidden,
+    NotFound,
+    ProjectError,
+    Refused,
+    TooMany,
+    TreadleError,
+    Unauthorized,
+    UsageError,
 )  # fmt: skip
 from treadle.web.console import gate
 from treadle.web.console.gate import Known, address_of
@@ -106,6 +115,9 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
                 return await run_in_threadpool(
                     html, "secret.html", {"given": given, "back": back}, site=site, known=known, path=request.url.path, done=operation.name
                 )
+            if operation.page is not None:  # what it gave is shown on a page of its own, and kept nowhere
+                name, values = operation.page(given, asked)
+                return await run_in_threadpool(html, name, values, site=site, known=known, path=request.url.path)
             if isinstance(given, Mapping) and isinstance(given.get("goes_to"), str):
                 back = given["goes_to"]
             return RedirectResponse(back + ("&" if "?" in back else "?") + "done=" + operation.name, 303)
@@ -118,7 +130,7 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
 
 
 def _do(operation: Operation, asked: Asked, key: str | None) -> tuple[Any, bool]:
-    if key is None or operation.method == "GET" or operation.raw:
+    if key is None or operation.method == "GET" or operation.raw or operation.secret:
         return operation.does(asked), False
     given = [dict(asked.path), msgspec.to_builtins(asked.body) if asked.body is not None else None]
     return once(key, asked.person.name, operation.name, given, lambda: operation.does(asked), asked.ws.ledger)
@@ -203,7 +215,9 @@ async def form(request: Request) -> list[tuple[str, str]]:
     if kind != "application/x-www-form-urlencoded":
         raise WrongMedia("Send a form: Content-Type: application/x-www-form-urlencoded")
     try:
-        return parse_qsl((await request.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000, encoding="utf-8", errors="strict")
+        return parse_qsl(
+            (await request.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000, encoding="utf-8", errors="strict"
+        )
     except ValueError:
         raise UsageError("The form cannot be read.") from None
 
@@ -227,10 +241,12 @@ def _here(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
-def _file(given: tuple[str, str, str | bytes]) -> Response:
+def _file(given: tuple[str, str, str | bytes | Iterator[str]]) -> Response:
     kind, name, content = given
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
     headers = {"Content-Disposition": f'attachment; filename="{safe}"'} if name else {}
+    if isinstance(content, Iterator):  # too long to be held whole
+        return StreamingResponse(content, media_type=kind, headers=headers)
     return Response(content, media_type=kind, headers=headers)
 
 

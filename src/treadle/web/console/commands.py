@@ -80,7 +80,9 @@ def _ended(ws: Workspace, record: Record, code: int | None) -> Record:
     status = "done" if code == 0 else "failed" if code is not None else "lost"
     try:
         with ws.ledger.transaction():
-            made = ws.ledger.put(KIND, record.id, {**record.body, "status": status, "code": code, "ended": iso(ws.clock.now())}, expect=record.version)
+            made = ws.ledger.put(
+                KIND, record.id, {**record.body, "status": status, "code": code, "ended": iso(ws.clock.now())}, expect=record.version
+            )
             ws.ledger.append("command.ended", Ref(KIND, record.id), {"status": status, "code": code}, actor=record["by"])
         return made
     except Conflict:  # the one who waits and one who looks found out at once

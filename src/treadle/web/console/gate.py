@@ -40,7 +40,9 @@ def who(request: Request, site: Site) -> Known:
         kind, _, text = shown.partition(" ")
         found = tokens.token_of(text.strip(), ledger, clock) if kind.lower() == "bearer" else None
         if found is None:
-            raise Unauthorized("This token is not known, has ended or was revoked.", hint="Make one: treadle access token make, or on the page 'You'.")
+            raise Unauthorized(
+                "This token is not known, has ended or was revoked.", hint="Make one: treadle access token make, or on the page 'You'."
+            )
         return Known(found[1])
     secret = request.cookies.get(site.cookie, "")
     known = sessions.session_of(secret, ledger, clock) if secret else None

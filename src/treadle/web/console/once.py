@@ -37,7 +37,9 @@ def once(key: str, person: str, operation: str, given: Any, do: Callable[[], Any
         elif any(found[k] != about[k] for k in about):
             raise UsageError("This Idempotency-Key was used for another call.", hint="Give each call a key of its own.") from None
         elif found["status"] == "begun":
-            raise Conflict("This call was made before, and its end is not on record.", hint="See what became of it before you make it with another key.") from None
+            raise Conflict(
+                "This call was made before, and its end is not on record.", hint="See what became of it before you make it with another key."
+            ) from None
         else:
             return found["answer"], True
     try:

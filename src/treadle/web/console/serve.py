@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from treadle.access import links, people
+from treadle.access import laptop, links, people
 from treadle.assemble import Workspace
 from treadle.core.errors import Conflict, UsageError
 from treadle.serving.address import port_free
@@ -57,16 +57,8 @@ def check(ws: Workspace, host: str, url: str) -> None:
 
 def first_link(ws: Workspace, base: str) -> str:
     """A link that signs whoever runs this in, once, within ten minutes. On this machine only: whoever can run this holds everything anyway."""
-    name = owner(ws)
-    return f"{base}/sign-in/link?key={links.make_link(name, ws.ledger, ws.clock, actor=name)}"
-
-
-def owner(ws: Workspace) -> str:
-    """The person who owns this machine's project: made at the first start, an administrator without a password."""
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in ws.actor.lower()).strip(".-_")[:60] or "owner"
-    if people.find_person(name, ws.ledger) is None:
-        people.add_person(name, ws.ledger, ws.clock, actor=name, roles=["administrator"], kind="laptop")
-    return name
+    person = laptop.owner(ws.actor, ws.ledger, ws.clock)
+    return f"{base}/sign-in/link?key={links.make_link(person, ws.ledger, ws.clock, actor=person.name)}"
 
 
 async def _run(ws: Workspace, host: str, port: int, url: str, commands: Check | None) -> None:
@@ -76,7 +68,9 @@ async def _run(ws: Workspace, host: str, port: int, url: str, commands: Check | 
     tls: dict[str, Any] = {}
     if ws.settings["tls_cert"] and url.startswith("https://") and not loopback(host):
         tls = {"ssl_cert": Path(ws.settings["tls_cert"]), "ssl_key": Path(ws.settings["tls_key"])}
-    granian = Granian(make_app(ws, url=url, check=commands), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls)
+    granian = Granian(
+        make_app(ws, url=url, check=commands), address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, **tls
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, granian.stop)
@@ -91,4 +85,4 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-__all__ = ["check", "first_link", "owner", "serve"]
+__all__ = ["check", "first_link", "serve"]

@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from treadle.access import links, people, sessions, throttle
-from treadle.access.people import Person
+from treadle.access import people, sessions, signin
 from treadle.core.errors import Forbidden, NotFound, TooMany, TreadleError, Unauthorized
 from treadle.web.console import answer, gate
 from treadle.web.console.gate import Known, address_of
@@ -65,35 +64,32 @@ def _page(request: Request, site: Site) -> Response:
     return _form(request, site)
 
 
-def _form(request: Request, site: Site, sentence: str = "", name: str = "", status: int = 200) -> Response:
+def _form(request: Request, site: Site, sentence: str = "", name: str = "", status: int = 200, wait: float = 0.0) -> Response:
     local = [p for p in people.people(site.ws.ledger) if p.kind == "local" and not p.disabled]
     values = {
-        "sentence": sentence, "name": name, "next": answer.local_path(request.query_params.get("next", "/")), "passwords": bool(local),
+        "sentence": sentence, "typed": name, "next": answer.local_path(request.query_params.get("next", "/")), "passwords": bool(local),
         "provider": site.ws.settings["oidc_issuer"], "laptop": not site.url,
     }  # fmt: skip
-    return html("sign_in.html", values, status, site=site, known=None, path="/sign-in")
+    response = html("sign_in.html", values, status, site=site, known=None, path="/sign-in")
+    if wait:
+        response.headers["Retry-After"] = str(max(1, round(wait)))
+    return response
 
 
 def _password(request: Request, site: Site, fields: dict[str, str]) -> Response:
     gate.from_here(request, site)
-    ledger, clock = site.ws.ledger, site.ws.clock
-    name, address = fields.get("name", "").strip(), address_of(request)
-    wait = throttle.enter(name, address, ledger, clock)
-    if wait > 0:
-        raise TooMany("There were too many wrong sign-ins.", hint=f"Try again in {_span(wait)}.", after=wait)
-    person = people.check_password(name, fields.get("password", ""), ledger)
-    if person is None or person.disabled:
-        sessions.refused(name, "password", ledger, address=address, why="the name or the password is not right")
-        return _form(request, site, "The name or the password is not right.", name[:64], 401)
-    throttle.succeeded(name, address, ledger, clock)
-    return _in(request, site, person, "password", answer.local_path(fields.get("next", "/")))
+    name = fields.get("name", "").strip()
+    try:
+        secret, _, _ = signin.with_password(name, fields.get("password", ""), site.ws.ledger, site.ws.clock, address=address_of(request))
+    except (Unauthorized, TooMany) as error:
+        return _form(request, site, str(error), name[:64], answer.status_of(error)[0], error.after if isinstance(error, TooMany) else 0.0)
+    return _in(site, secret, answer.local_path(fields.get("next", "/")))
 
 
 def _link(request: Request, site: Site) -> Response:
-    person = links.use_link(request.query_params.get("key", ""), site.ws.ledger, site.ws.clock)
-    if person is None:
-        raise Unauthorized("This link was used before, or has ended.", hint="Print a new one: treadle access link")
-    return _in(request, site, person, "link", answer.local_path(request.query_params.get("next", "/")))
+    key = request.query_params.get("key", "")
+    secret, _, _ = signin.with_link(key, site.ws.ledger, site.ws.clock, address=address_of(request))
+    return _in(site, secret, answer.local_path(request.query_params.get("next", "/")))
 
 
 def _to_provider(request: Request, site: Site) -> Response:
@@ -112,8 +108,11 @@ def _from_provider(request: Request, site: Site) -> Response:
 
     if not site.ws.settings["oidc_issuer"]:
         raise NotFound("No OpenID provider is declared.")
-    person = oidc.finish(site.ws.settings, request.cookies.get(STATE, ""), dict(request.query_params), site.ws.ledger, site.ws.clock, address=address_of(request))
-    response = _in(request, site, person, "oidc", "/")
+    person = oidc.finish(
+        site.ws.settings, request.cookies.get(STATE, ""), dict(request.query_params), site.ws.ledger, site.ws.clock, address=address_of(request)
+    )
+    secret, _ = sessions.open_session(person, site.ws.ledger, site.ws.clock, how="oidc", address=address_of(request))
+    response = _in(site, secret, "/")
     response.delete_cookie(STATE, path="/sign-in")
     return response
 
@@ -122,8 +121,7 @@ def _back(request: Request, site: Site) -> str:
     return (site.url.rstrip("/") or f"{request.url.scheme}://{request.headers['host']}") + "/sign-in/oidc/back"
 
 
-def _in(request: Request, site: Site, person: Person, how: str, path: str) -> Response:
-    secret, session = sessions.open_session(person.name, site.ws.ledger, site.ws.clock, how=how, address=address_of(request))
+def _in(site: Site, secret: str, path: str) -> Response:
     response = RedirectResponse(path, 303)
     response.set_cookie(site.cookie, secret, httponly=True, samesite="lax", secure=site.secure, path="/")
     return response
@@ -172,7 +170,3 @@ async def missing(request: Request, error: HTTPException, site: Site) -> Respons
 
 class MethodWrong(TreadleError):
     """The path is right, the method is not."""
-
-
-def _span(seconds: float) -> str:
-    return f"{round(seconds)} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"

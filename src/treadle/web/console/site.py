@@ -29,9 +29,18 @@ class Site:
     def __post_init__(self) -> None:
         if self.url:
             parts = urlsplit(self.url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.hostname
+                or parts.path.strip("/")
+                or parts.query
+                or parts.fragment
+                or parts.username
+            ):
                 raise UsageError(
-                    f"{self.url!r} is no address of a console.", where="the setting 'console_url'", hint="Give one such as https://treadle.example.com"
+                    f"{self.url!r} is no address of a console.",
+                    where="the setting 'console_url'",
+                    hint="Give one such as https://treadle.example.com",
                 )
 
     @property
@@ -47,7 +56,7 @@ class Site:
 
     def answers_to(self, host: str) -> bool:
         """Whether a Host header names this console."""
-        return local(host) or bool(self.url) and host.lower() == urlsplit(self.url).netloc.lower()
+        return local(host) or (bool(self.url) and host.lower() == urlsplit(self.url).netloc.lower())
 
     def own(self, origin: str, host: str) -> bool:
         """Whether an Origin header is that of this console's own pages."""

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
-from treadle.web.console.rooms import commands, data, home, run_actions, runs, set_aside, value
+from treadle.web.console.rooms import (
+    access,
+    audit,
+    commands,
+    data,
+    deciding,
+    deployments,
+    home,
+    metrics,
+    models,
+    notes,
+    owners,
+    run_actions,
+    runs,
+    set_aside,
+    switching,
+    trying,
+    value,
+    you,
+)  # fmt: skip
 
-OPERATIONS: list[Operation] = [  # of two paths that fit the one that comes first is taken
-    *home.OPERATIONS, *runs.OPERATIONS, *run_actions.OPERATIONS, *data.OPERATIONS, *set_aside.OPERATIONS, *value.OPERATIONS, *commands.OPERATIONS,
+OPERATIONS: list[Operation] = [
+    *home.OPERATIONS,
+    *runs.OPERATIONS,
+    *run_actions.OPERATIONS,
+    *data.OPERATIONS,
+    *set_aside.OPERATIONS,
+    *value.OPERATIONS,
+    *commands.OPERATIONS,
+    *metrics.OPERATIONS,
+    *models.OPERATIONS,
+    *deciding.OPERATIONS,
+    *deployments.OPERATIONS,
+    *switching.OPERATIONS,
+    *trying.OPERATIONS,
+    *notes.OPERATIONS,
+    *owners.OPERATIONS,
+    *audit.OPERATIONS,
+    *access.OPERATIONS,
+    *you.OPERATIONS,
+    *openapi.OPERATIONS,
 ]  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two operations have one name"

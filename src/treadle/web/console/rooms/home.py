@@ -74,7 +74,10 @@ def _model(ws: Workspace, model: Model, now: datetime) -> dict[str, Any]:
 
 
 def _stations(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, last: Any, opened: Any, now: datetime) -> list[dict[str, Any]]:
-    sets = {d.name: data_versions.newest(d.name, ws.ledger) for d in {model.rows.name: model.rows, **{v.source.name: v.source for v in model.views}}.values()}
+    sets = {
+        d.name: data_versions.newest(d.name, ws.ledger)
+        for d in {model.rows.name: model.rows, **{v.source.name: v.source for v in model.views}}.values()
+    }
     read = [v for v in sets.values() if v is not None]
     oldest = min((v.taken for v in read if v.taken), default="")
     old = bool(oldest) and now - parse_time(oldest) > OLD
@@ -96,7 +99,7 @@ def _stations(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, las
          ("good" if passed else "bad") if newest else "plain"),
         ("Registry", "/models", [_count(len(known), "version"), f"{len(asks)} wait for approval" if asks else "nothing waits"], "look" if asks else "good" if known else "plain"),
         ("Deployment", f"/deployments/{model.name}", ["stopped" if m["stopped"] else f"version {m['champion']} answers" if m["champion"] else "not in production", split if m["champion"] else ""],
-         "bad" if m["stopped"] or m["champion"] and not m["running"] and m["url"] else "good" if m["champion"] else "plain"),
+         "bad" if m["stopped"] or (m["champion"] and not m["running"] and m["url"]) else "good" if m["champion"] else "plain"),
         ("Monitoring", "/alarms", [_count(len(opened), "open alarm") if opened else "no open alarm", ""], "bad" if any(a["severity"] == "high" for a in opened) else "look" if opened else "good" if m["champion"] else "plain"),
         ("Feedback", f"/models/{model.name}#production", [_count(m["requests"], "request"), _count(m["outcomes"], "outcome")], "good" if m["outcomes"] else "plain"),
     ]  # fmt: skip
@@ -113,9 +116,13 @@ def _needs(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, last: 
     if waits := ws.ledger.find(retraining.KIND, {"model": name, "status": "waiting"}, newest_first=True, limit=1):
         return _thing(f"{name}: a retraining waits for a person's yes or no.", f"/alarms#reaction-{waits[0].id}", "alarms.answer", "look")
     if asks := approvals.versions_waiting([name], ws.ledger, ws.clock.now()):
-        return _thing(f"{name}: version {asks[0]['number']} waits for approval.", f"/models/{name}/versions/{asks[0]['number']}", "models.approve", "look")
+        return _thing(
+            f"{name}: version {asks[0]['number']} waits for approval.", f"/models/{name}/versions/{asks[0]['number']}", "models.approve", "look"
+        )
     if last is not None and last["status"] in ("failed", "interrupted"):
-        return _thing(f"{name}: the last run {last['status'] if last['status'] == 'failed' else 'was interrupted'}.", f"/runs/{last.id}", "runs.start", "bad")
+        return _thing(
+            f"{name}: the last run {last['status'] if last['status'] == 'failed' else 'was interrupted'}.", f"/runs/{last.id}", "runs.start", "bad"
+        )
     if m["alarms"]:
         return _thing(f"{name}: {m['alarms'][0]['sentence']}", f"/alarms/{m['alarms'][0]['id']}", "alarms.answer", "look")
     if out_of_date:
@@ -123,7 +130,9 @@ def _needs(ws: Workspace, model: Model, m: Mapping[str, Any], known: Any, last: 
     if not known:
         return _thing(f"{name} was never trained.", "/runs", "runs.start", "look")
     if m["champion"] is None and any(v["status"] == "approved" for v in known):
-        return _thing(f"{name}: version {known[-1]['number']} passed its gates and is not deployed.", f"/deployments/{name}", "deployments.change", "look")
+        return _thing(
+            f"{name}: version {known[-1]['number']} passed its gates and is not deployed.", f"/deployments/{name}", "deployments.change", "look"
+        )
     return None
 
 
@@ -168,5 +177,7 @@ def _shown(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, An
 
 
 OPERATIONS = [
-    Operation("home.see", "/home", "home.see", home, "How the project stands: models, stations of the loop, what needs a person.", query=Chosen, page=_shown),
+    Operation(
+        "home.see", "/home", "home.see", home, "How the project stands: models, stations of the loop, what needs a person.", query=Chosen, page=_shown
+    ),
 ]

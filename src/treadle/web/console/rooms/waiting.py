@@ -32,7 +32,9 @@ def waiting(asked: Asked) -> list[dict[str, Any]]:
         offer = record["offer"]
         found.append(_thing(f"{offer['by']} offers you {titled(read_ref(record.id))}.", "/notes", offer["by"], offer["at"], "notes.write"))
     for note in notes.open_notes(ledger, to=names):
-        found.append(_thing(f"{note['by']} asks about {titled(notes.about(note))}: {note['text'][:120]}", "/notes", note["by"], note.created_at, "notes.write"))
+        found.append(
+            _thing(f"{note['by']} asks about {titled(notes.about(note))}: {note['text'][:120]}", f"/notes/{note.id}", note["by"], note.created_at, "notes.write")
+        )
     return sorted((f for f in found if me.may(f["permission"])), key=lambda f: f["at"], reverse=True)
 
 

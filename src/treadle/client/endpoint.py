@@ -126,9 +126,7 @@ class Endpoint:
                 self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 self.close()
-                raise Unavailable(
-                    f"No endpoint answers at {self._url} ({error.strerror or error}).", hint="Start it with: treadle deploy"
-                ) from None
+                raise Unavailable(f"No endpoint answers at {self._url} ({error.strerror or error}).", hint="Start it with: treadle deploy") from None
         try:
             self._connection.request(method, path, data, {**self._headers, **({"Content-Type": "application/json"} if data is not None else {})})
             response = self._connection.getresponse()
