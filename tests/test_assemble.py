@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from treadle.assemble import Workspace
+from treadle.assemble import Names, Workspace
 from treadle.core.errors import UsageError
 from treadle.core.records import Ref
 
@@ -41,3 +42,8 @@ def test_many_threads_open_one_ledger(tiny: Workspace) -> None:
 def test_nobody_acts_as_nobody_or_as_treadle_itself(tiny: Workspace, name: str) -> None:
     with pytest.raises(UsageError, match="Nobody can act as"):
         tiny.acting_as(name)
+
+
+def test_the_name_goes_along_to_other_processes(tiny: Workspace) -> None:
+    there = pickle.loads(pickle.dumps(Names(tiny.acting_as("ann")))).thing(("workspace",))
+    assert (there.actor, there.folder) == ("ann", tiny.folder)

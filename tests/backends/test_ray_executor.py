@@ -1,6 +1,6 @@
 """The Ray executor keeps the promises of the port, on one node and on two; and what happens when a node dies.
 
-One Ray serves the tests of one node. The tests of two take minutes and are run by `make test-ray`. Their nodes are network namespaces with a cable between them, each with its own processes, ports and session
+One Ray serves the tests of one node, which run in a pytest of their own (`treadle.testing.ray_apart`). The tests of two take minutes and are run by `make test-ray`. Their nodes are network namespaces with a cable between them, each with its own processes, ports and session
 folder: as near to two machines as one machine comes.
 """
 
@@ -39,9 +39,8 @@ from treadle.features.large import Limits, join_on
 from treadle.pipelines.graph import Step
 from treadle.pipelines.run import Runner, steps_of
 from treadle.ports.executor import Resources, Task, WorkerLost
+from treadle.testing import ray_apart
 from treadle.testing.executor_contract import WorkersContract, add, gone, span, wait_until
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 # Tests carry no token, and a busy machine takes its time.
 _ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
@@ -67,7 +66,13 @@ def on_one_node(environment: None) -> Iterator[RayExecutor]:
     ray.shutdown()
 
 
+def test_on_one_node_it_keeps_every_promise_of_an_executor(request: pytest.FixtureRequest) -> None:
+    ray_apart.run(request, f"{request.node.nodeid.partition('::')[0]}::TestRayOnOneNode")
+
+
 class TestRayOnOneNode(WorkersContract):
+    __test__ = ray_apart.here()
+
     @pytest.fixture
     def executor(self, on_one_node: RayExecutor) -> RayExecutor:
         return on_one_node

@@ -28,7 +28,7 @@ print(hashlib.sha256((folder / info["file"]).read_bytes()).hexdigest())
 """
 
 
-@pytest.mark.parametrize("kind", ["neighbours", "calibrated"])
+@pytest.mark.parametrize("kind", [pytest.param("neighbours", marks=pytest.mark.slow), "calibrated"])
 def test_the_same_model_is_the_same_file_in_another_process(kind: str, tmp_path: Path) -> None:
     said = {
         subprocess.run([sys.executable, "-c", CODE, kind, str(tmp_path / n)], capture_output=True, text=True, check=True).stdout for n in ("one", "two")

@@ -18,7 +18,7 @@ def test_a_model_is_measured_and_advised_on(tmp_path: Path) -> None:
     folder = write_persons(tmp_path / "bikes")
     assert "has no version yet" in treadle(folder, "advise", expect=5).stderr
     turn(open_workspace(folder), open_workspace(folder).model(), cause={"kind": "person", "id": "", "text": "test"})
-    said = json.loads(treadle(folder, "advise", "--latency", "2h", "--volume", "5e6", "--arrives", "schedule", "--json").stdout)
+    said = json.loads(treadle(folder, "advise", "--latency", "2h", "--volume", "5e6", "--arrives", "schedule", "--json", fresh=True).stdout)
     assert said["version"] == "late-return.v1"
     assert said["assumed"] == ["connected always", "cores 2"]
     measured = said["measured"]

@@ -81,7 +81,7 @@ def files(folder: Path) -> tuple[str, Callable[..., None]]:
     return 'tr.csv("orders-*.csv")', put
 
 
-@pytest.mark.parametrize("kind", [table, stream, files])
+@pytest.mark.parametrize("kind", [pytest.param(table, marks=pytest.mark.slow), stream, files])
 def test_nothing_is_lost_or_doubled_when_it_dies_between_reading_and_recording(tmp_path: Path, kind: Callable[[Path], tuple[str, Callable[..., None]]]) -> None:
     source, put = kind(tmp_path)
     (tmp_path / "project.py").write_text(PROJECT.format(source=source))

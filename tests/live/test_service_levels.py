@@ -103,6 +103,22 @@ def test_what_grows_old_is_told_once_until_it_is_new_again() -> None:
     assert found["truth_age"] == "The newest prediction whose outcome is known is 4 days old, where 3 days may pass."
 
 
+def test_the_newest_outcome_is_found_however_far_back_it_lies_and_no_more_is_read_than_that_takes() -> None:
+    ws, limit = world(tr.levels(truth_age="3d")), timedelta(days=3)
+    asked: list[tuple[int, int]] = []
+    between = ws.predictions.between
+    ws.predictions.between = lambda model, start, end: asked.append((start, end)) or between(model, start, end)
+    moments = [int((NOW - timedelta(hours=h)).timestamp() * 1e6) for h in (219, 215, 100, 99, 2, 1)]
+    known = [Outcome(f"p{i}", True, moments[i]) for i in (0, 1, 4)]
+    ws.predictions.write([Prediction(f"p{i}", "m", at, at, 1, "champion", (0.5, 0.5), 0, (), b"{}", b"[]", 5) for i, at in enumerate(moments)])
+    for outcome, hours in ((None, None), (known[0], None), (known[1], 215), (known[2], 2)):  # three times the limit is 216 hours
+        asked.clear()
+        ws.predictions.write([], [outcome] if outcome else [])
+        found = service_levels._known(ws, "m", NOW, limit)
+        assert found == (None if hours is None else NOW - timedelta(hours=hours))
+    assert sum(end - start for start, end in asked) < timedelta(hours=6) / timedelta(microseconds=1)
+
+
 def test_no_level_declared_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_levels, "_read", lambda ws, model: pytest.fail("the endpoint was asked"))
     assert service_levels.look(world(tr.levels()), MODEL) == []

@@ -68,28 +68,33 @@ def statuses(folder: Path) -> set[str]:
     return {s["status"] for s in SqliteLedger(folder / ".treadle" / "ledger.db").find("slot")}
 
 
+MANY = pytest.mark.parametrize("slots", [200, pytest.param(1_000, marks=pytest.mark.slow)])
+
+
 @pytest.mark.story
+@MANY
 @pytest.mark.parametrize("place", ["claimed", "starting"])
-def test_a_thousand_slots_run_once_though_one_of_two_schedulers_is_paused_and_resumed(folder: Path, place: str) -> None:
-    paused, other = scheduler(folder, 1_000, "100", place), scheduler(folder, 1_000)
+def test_many_slots_run_once_though_one_of_two_schedulers_is_paused_and_resumed(folder: Path, place: str, slots: int) -> None:
+    paused, other = scheduler(folder, slots, "100", place), scheduler(folder, slots)
     go(paused)
     assert says(paused) == f"at {place}"
     paused.send_signal(signal.SIGSTOP)  # holding the claim of slot 100
     go(other)
     assert end(other) == [0]  # it took that slot over, and did the rest
-    assert len(effects(folder)) == 1_000
+    assert len(effects(folder)) == slots
     (folder / "go-on").touch()
     paused.send_signal(signal.SIGCONT)
     assert end(paused) == [0]
     done = effects(folder)
-    assert len(done) == 1_000
+    assert len(done) == slots
     assert set(done.values()) == {1}
     assert statuses(folder) == {"done"}
 
 
 @pytest.mark.story
-def test_a_thousand_slots_run_once_by_two_schedulers_of_which_one_is_paused_again_and_again(folder: Path) -> None:
-    first, second = scheduler(folder, 1_000), scheduler(folder, 1_000)
+@MANY
+def test_many_slots_run_once_by_two_schedulers_of_which_one_is_paused_again_and_again(folder: Path, slots: int) -> None:
+    first, second = scheduler(folder, slots), scheduler(folder, slots)
     go(first, second)
     while first.poll() is None and second.poll() is None:
         first.send_signal(signal.SIGSTOP)
@@ -98,7 +103,7 @@ def test_a_thousand_slots_run_once_by_two_schedulers_of_which_one_is_paused_agai
         time.sleep(0.3)
     assert end(first, second) == [0, 0]
     done = effects(folder)
-    assert len(done) == 1_000
+    assert len(done) == slots
     assert set(done.values()) == {1}
     assert statuses(folder) == {"done"}
 

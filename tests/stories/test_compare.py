@@ -51,6 +51,8 @@ def test_a_key_that_names_two_rows_tells_nothing(data: Workspace) -> None:
 @pytest.mark.story
 def test_two_runs_of_a_model(tmp_path: Path) -> None:
     write_blank(tmp_path, "tiny")
+    project = tmp_path / "project.py"
+    project.write_text(project.read_text().replace('target="late",\n', 'target="late",\n    trials=3,\n'))
     ws = open_workspace(tmp_path)
     first = start(ws, cause=CAUSE).run
     file = tmp_path / "deliveries.csv"

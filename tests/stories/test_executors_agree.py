@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ from treadle.assemble import open_workspace
 from treadle.data.write_project import write_blank
 from treadle.pipelines.run import steps_of
 from treadle.registry import versions
+from treadle.testing import ray_apart
 from treadle.wheel.start import start
-
-RAY = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def trained(folder: Path, home: str, executor: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, set[str], list[str]]:
     """What a turn makes: (package, metrics and verdict; where its steps ran; its trials)."""
-    for name, value in {"TREADLE_HOME": home, "TREADLE_EXECUTOR": executor, "TREADLE_THREADS": "1", **RAY}.items():
-        monkeypatch.setenv(name, os.environ.get(name, value) if name in RAY else value)
+    for name, value in {"TREADLE_HOME": home, "TREADLE_EXECUTOR": executor, "TREADLE_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
     ws = open_workspace(folder)
     try:
         outcome = start(ws, cause={"kind": "person", "id": "", "text": "a test"})
@@ -33,8 +31,9 @@ def trained(folder: Path, home: str, executor: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.story
-@pytest.mark.xdist_group("ray")
-def test_the_same_project_gives_the_same_model_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_project_gives_the_same_model_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if ray_apart.elsewhere(request):
+        return
     monkeypatch.setenv("TREADLE_SIGNING", "off")  # each of the homes would make a key of its own
     folder = tmp_path / "tiny"
     write_blank(folder, "tiny")

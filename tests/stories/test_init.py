@@ -42,7 +42,7 @@ def diabetes(file: Path) -> str:
     return "progression"
 
 
-@pytest.mark.parametrize("make", [cancer, wine, diabetes])
+@pytest.mark.parametrize("make", [pytest.param(cancer, marks=pytest.mark.slow), wine, pytest.param(diabetes, marks=pytest.mark.slow)])
 def test_a_project_for_a_file_it_has_never_seen_runs_serves_and_answers(tmp_path: Path, make: object) -> None:
     assert callable(make)
     file = tmp_path / "some data.csv"

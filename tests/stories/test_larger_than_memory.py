@@ -54,22 +54,22 @@ def made(folder: Path) -> dict[str, tuple[str, str]]:
 
 def test_what_does_not_fit_is_computed_on_the_disk_and_is_the_same(tmp_path: Path) -> None:
     small, large = write(tmp_path / "small", 100_000, 500), write(tmp_path / "large", 100_000, 500)
-    treadle(small, "run", env={"TREADLE_MEMORY": "12MB"})
-    treadle(large, "run", env={"TREADLE_MEMORY": "8GB"})
+    treadle(small, "run", fresh=True, env={"TREADLE_MEMORY": "12MB"})
+    treadle(large, "run", fresh=True, env={"TREADLE_MEMORY": "8GB"})
     on_disk, in_memory = made(small), made(large)
     assert [on_disk[f"view:{v}"][0] for v in ("last", "day")] == ["parquet", "parquet"]
     assert [in_memory[f"view:{v}"][0] for v in ("last", "day")] == ["frame", "frame"]
     assert on_disk["rows"] == in_memory["rows"]  # to the byte: whoever goes on from there cannot tell
     assert on_disk["signature"] == in_memory["signature"]
     assert not list((small / ".treadle" / "spill").iterdir())
-    treadle(small, "run", env={"TREADLE_MEMORY": "8GB"})
+    treadle(small, "run", fresh=True, env={"TREADLE_MEMORY": "8GB"})
     assert made(small) == on_disk  # how it is kept is no reason to do it again
     assert "0 differ from training" in treadle(small, "features", "check", "big", "--rows", "200").stdout  # served again from the histories on the disk
 
 
 def test_rows_that_training_cannot_hold_are_refused_in_one_sentence(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", 1_000, 600_000)
-    said = treadle(folder, "run", expect=3, env={"TREADLE_MEMORY": "100MB"}).stderr
+    said = treadle(folder, "run", expect=3, fresh=True, env={"TREADLE_MEMORY": "100MB"}).stderr
     line = next(x for x in said.splitlines() if x.startswith("treadle: "))
     assert "Training holds a model's rows in memory: 600,000 rows with 11 features take about 0." in line
     assert "0.1 GB may be taken" in line
@@ -78,7 +78,7 @@ def test_rows_that_training_cannot_hold_are_refused_in_one_sentence(tmp_path: Pa
 
 def test_a_setting_that_is_no_size_is_one_sentence(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", 1_000, 500)
-    done = treadle(folder, "run", expect=None, env={"TREADLE_MEMORY": "much"})
+    done = treadle(folder, "run", expect=None, fresh=True, env={"TREADLE_MEMORY": "much"})
     assert done.returncode
     assert "'much' is not a size" in done.stderr
     assert "the setting 'memory'" in done.stderr

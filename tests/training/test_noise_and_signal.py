@@ -62,11 +62,12 @@ def signal(seed: int, n: int = 600) -> Verdict:
     return verdict_on({"a": a, "b": b, "c": c}, (rng.uniform(size=n) < p).astype(int))
 
 
-def test_of_sixty_sets_of_noise_at_most_one_in_twenty_passes() -> None:
-    verdicts = [noise(seed) for seed in range(60)]
-    assert sum(v.passed for v in verdicts) <= 3
+@pytest.mark.parametrize("sets", [20, pytest.param(60, marks=pytest.mark.slow)])
+def test_of_many_sets_of_noise_at_most_one_in_twenty_passes(sets: int) -> None:
+    verdicts = [noise(seed) for seed in range(sets)]
+    assert sum(v.passed for v in verdicts) <= sets / 20
     reasons = [reason for v in verdicts for reason in v.reasons]
-    assert sum("no evidence of signal" in r for r in reasons) >= 50
+    assert sum("no evidence of signal" in r for r in reasons) >= sets * 5 / 6
     assert any("does not beat the baseline beyond chance" in r for r in reasons)
 
 

@@ -472,8 +472,9 @@ OUTSIDE = """() => [...document.querySelectorAll('.graph .box')].flatMap(box => 
 
 @pytest.mark.story
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(400, "dark"), (1280, "light"), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((400, "light"), (1280, "dark")))]
+)
 def test_a_browser_shows_it_without_script_or_request_in_light_and_dark_wide_and_narrow(
     ws: Workspace, runs: dict[str, str], tmp_path: Path, scheme: Any, width: int
 ) -> None:

@@ -24,6 +24,8 @@ from treadle.core.errors import CannotConvert
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+_MEANS = ("TargetEncoder", "CategoryMeans")  # what says of a category how its rows came out: one matrix column, or one a class
+
 
 def describe(fitted: Pipeline) -> dict[str, Any]:
     """What both model formats say about a fitted pipeline (columns, float32, model).
@@ -41,7 +43,7 @@ def describe(fitted: Pipeline) -> dict[str, Any]:
         if isinstance(transformer, str) and transformer == "drop":
             continue
         kind = type(transformer).__name__
-        if kind in ("OneHotEncoder", "TargetEncoder", "CategoryMeans"):
+        if kind == "OneHotEncoder" or kind in _MEANS:
             entries = _categories(transformer, list(columns))
         else:
             entries = _numbers(transformer, list(columns))
@@ -99,7 +101,7 @@ def _categories(transformer: Any, columns: list[str]) -> list[dict[str, Any]]:
 
 def _width(transformer: Any, i: int) -> int:
     """How many matrix columns the i-th category column fills."""
-    if type(transformer).__name__ in ("TargetEncoder", "CategoryMeans"):
+    if type(transformer).__name__ in _MEANS:
         return len(transformer.classes_) if transformer.target_type_ == "multiclass" else 1
     width = len(transformer.categories_[i])
     rare = getattr(transformer, "infrequent_categories_", None)

@@ -68,6 +68,7 @@ class PackTable:
             if not is_made(id):
                 continue
             key = key_of(id)
+            opened = {last: kept for last, kept in opened.items() if kept[0].last_id >= key}  # ids are in order: none that follows is in the others
             near = [(pack, rows) for pack, rows in opened.values() if pack.first_id <= key <= pack.last_id and id in rows]
             if not near:
                 for pack in self._near(key):

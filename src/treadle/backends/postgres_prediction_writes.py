@@ -31,6 +31,7 @@ SELECT u.prediction, coalesce(
     AS u (prediction, value, known, source, packed, number)
 ORDER BY u.number ON CONFLICT (prediction, md5(value), known, source) DO NOTHING
 """
+_ANY_STRAYS = "EXISTS (SELECT FROM outcomes WHERE model IS NULL)"
 _ADOPT_PACKED = (
     "UPDATE outcomes SET model = (SELECT id FROM models WHERE name = %s) WHERE model IS NULL AND prediction = ANY(%s::text[])"
 )
@@ -48,9 +49,10 @@ def put(session: Session, pack: Pack) -> None:
     there = packs.stored(pack)
     left = pack.without(there) if there else pack
     if left is not None:
-        number, last = session.run((f"SELECT id, ({_TAKE}) FROM models WHERE name = %s", (left.taken, left.model)))[0][0]
+        number, last, strays = session.run((f"SELECT id, ({_TAKE}), {_ANY_STRAYS} FROM models WHERE name = %s", (left.taken, left.model)))[0][0]
         packs.put(left, number, last)
-        session.run((_ADOPT_PACKED, (left.model, left.content.ids)))
+        if strays:
+            session.run((_ADOPT_PACKED, (left.model, left.content.ids)))
 
 
 def put_rows(session: Session, predictions: Sequence[Prediction]) -> None:

@@ -60,7 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("treadle.cli.look:status", "Say how the project stands."),
     "features": ("treadle.cli.features:features", "List the features, what stands on what, and check that serving gives what training saw."),
     "signing": ("treadle.cli.signing:signing", "The keys that packages are signed with: make, trust, replace, revoke; sign and check."),
-    "stop": ("treadle.cli.serving:stop", "Stop an endpoint, or (--kill) a model."),
+    "stop": ("treadle.cli.serving:stop", "Stop an endpoint, a run, or (--kill) a model."),
     "up": ("treadle.cli.up:up", "Keep endpoints, watches, the scheduler and the console running; start again what dies."),
     "console": ("treadle.cli.look:console", "Open the record of everything in a browser page on this machine."),
     "schedule": ("treadle.cli.schedule:schedule", "List the schedules, run the scheduler, trigger or pause one."),

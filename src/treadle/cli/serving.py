@@ -128,7 +128,7 @@ def rollback(ctx: click.Context, model: str, reason: str, number: int | None, js
 
 
 @click.command(epilog='Example: treadle stop late-arrival --kill --reason "wrong prices reach customers"')
-@click.argument("model", default="")
+@click.argument("model", default="", metavar="[MODEL|RUN]")
 @click.option("--kill", is_flag=True, help="The kill switch: predictions are refused within seconds, until treadle resume.")
 @click.option("--reason", default="", help="Why; it is recorded with your name. The kill switch needs one.")
 @click.pass_context
@@ -136,8 +136,18 @@ def stop(ctx: click.Context, model: str, kill: bool, reason: str) -> None:
     """Ask the endpoint's process to finish what it answers, write its log, and leave.
 
     With --kill the process stays and refuses predictions (503), whatever is deployed, until a person says otherwise.
+    With the id of a run, or `last`, stop that run; what had finished is kept.
     """
     ws = show.workspace(ctx)
+    if model and model not in ws.project.models and (model == "last" or ws.ledger.get("run", model) is not None):
+        from treadle.pipelines.lookup import find_run
+        from treadle.pipelines.stopping import stop as stop_run
+
+        run = find_run(model, ws.ledger)
+        now = stop_run(run, ws.ledger, ws.clock, by=ws.actor, reason=reason)
+        show.say(f"run {run.id} is told to stop" if now == "stopping" else f"run {run.id} is stopped")
+        show.say(f"Go on with: treadle resume {run.id}")
+        return
     declared = ws.model(model)
     if kill:
         from treadle.live.switch import stop as kill_switch

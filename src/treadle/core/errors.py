@@ -183,6 +183,12 @@ class StepFailed(TreadleError):
     exit_code = 1
 
 
+class RunStopped(StepFailed):
+    """Somebody stopped the run from elsewhere; what had finished is kept."""
+
+    code = "run_stopped"
+
+
 class Cancelled(TreadleError):
     """The person or the time limit stopped the work; what had finished is kept."""
 

@@ -60,7 +60,7 @@ def look(ws: Workspace, model: Model, tell: Tell = lambda line: None) -> list[Re
 
 def counted(ws: Workspace, model: str) -> list[Service]:
     """Add what the endpoint counted since the last look to its hour; the counts of the last day, hour by hour, old to new."""
-    now = micros(ws.clock.now()) // HOUR * HOUR
+    hour = micros(ws.clock.now()) // HOUR
     total = _read(ws, model)
     state = ws.ledger.get(STATE, model)
     if total is not None:
@@ -68,17 +68,18 @@ def counted(ws: Workspace, model: str) -> list[Service]:
         with suppress(Conflict), ws.ledger.transaction():  # another look counted just now
             ws.ledger.put(STATE, model, {"counts": _json(total), "at": iso(ws.clock.now())}, expect=state.version if state else 0)
             if fresh.requests or fresh.shed:
-                id = f"{model}-{now // HOUR % KEPT}"  # a ring: an hour of two weeks ago is written over
+                id = f"{model}-{hour % KEPT}"  # a ring: an hour of two weeks ago is written over
                 record = ws.ledger.get(HOURS, id)
-                whole = _service(record["counts"]) + fresh if record is not None and record["hour"] == now // HOUR else fresh
-                body = {"model": model, "hour": now // HOUR, "counts": _json(whole)}
+                whole = _service(record["counts"]) + fresh if record is not None and record["hour"] == hour else fresh
+                body = {"model": model, "hour": hour, "counts": _json(whole)}
                 ws.ledger.put(HOURS, id, body, expect=record.version if record else 0)
     recorded = ws.ledger.find(HOURS, {"model": model})
-    return [_service(r["counts"]) for r in sorted(recorded, key=lambda r: int(r["hour"])) if now // HOUR - 24 < int(r["hour"]) <= now // HOUR]
+    return [_service(r["counts"]) for r in sorted(recorded, key=lambda r: int(r["hour"])) if hour - 24 < int(r["hour"]) <= hour]
 
 
 def burning(hours: list[Service], levels: Levels, now: int) -> list[Finding]:
     """What of the service is beyond its level."""
+    hour = now // HOUR
     limit = levels.p99.total_seconds() if levels.p99 else float("inf")
     wanted = {"errors": levels.errors, "shed": levels.shed, "p99": _SLOW_PART if levels.p99 else None}
     told = []
@@ -92,7 +93,7 @@ def burning(hours: list[Service], levels: Levels, now: int) -> list[Finding]:
                    f"{together.quantile(0.99) * 1e3:.0f} ms.",
         }[name]  # fmt: skip
         severity = "high" if burn.burn > service.FAST else "medium"
-        told.append(found("service", name, burn.burn, burn.limit, now // HOUR * HOUR - (burn.hours - 1) * HOUR, now // HOUR * HOUR + HOUR, sentence,
+        told.append(found("service", name, burn.burn, burn.limit, (hour + 1 - burn.hours) * HOUR, (hour + 1) * HOUR, sentence,
                           severity=severity))  # fmt: skip
     return told
 
@@ -123,11 +124,16 @@ def _old(metric: str, newest: datetime | None, now: datetime, limit: timedelta, 
 
 
 def _known(ws: Workspace, model: str, now: datetime, limit: timedelta) -> datetime | None:
-    """The moment of the newest prediction within the limit whose outcome is known; else of the last one known in three times it, if there is one."""
-    newest = None
-    for batch in ws.predictions.between(model, micros(now - 3 * limit), micros(now) + 1):
-        newest = next((p.moment for p, outcome in reversed(batch) if outcome is not None), newest)
-    return None if newest is None else _moment(newest)
+    """The moment of the newest prediction in three times the limit whose outcome is known: read from the newest, in growing steps, until found."""
+    end, least, step = micros(now) + 1, micros(now - 3 * limit), max(1, limit // timedelta(microseconds=1) // 64)
+    while end > least:
+        start, newest = max(least, end - step), None
+        for batch in ws.predictions.between(model, start, end):
+            newest = next((p.moment for p, outcome in reversed(batch) if outcome is not None), newest)
+        if newest is not None:
+            return _moment(newest)
+        end, step = start, 2 * step
+    return None
 
 
 def _told(ws: Workspace, model: str, number: int, kind: str, beyond: list[Finding], tell: Tell) -> list[Record]:

@@ -24,8 +24,8 @@ Unit of independence: the block, or the run of neighbouring blocks where these r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp, inf, log, pow, sqrt
+from dataclasses import asdict
+from math import exp, log, pow, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -33,44 +33,14 @@ import numpy as np
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.bootstrap import draw, replay
 from treadle.monitoring.detectors import adwin, page_hinkley
-from treadle.monitoring.detectors.cusum import FAST, SLACK, peaks
-from treadle.monitoring.thresholds import LEAST_REFERENCE, Chart
+from treadle.monitoring.detectors.cusum import FAST, peaks
+from treadle.monitoring.thresholds import LEAST_REFERENCE, Chart, Limits
 
 PATHS = 2_000
 LONGEST = 120  # blocks simulated; a lower rate is met on a shorter path, by its share
 FEW = 10
 MARGIN = 1.05  # above what replays reach, which show nothing that was not recorded
 _LEAST_RATE = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of the CUSUM, a single block, the fast CUSUM, Page-Hinkley and ADWIN; with the false alarms per block they were made for, and had."""
-
-    threshold: float
-    rate: float
-    achieved: float
-    single: float = inf
-    fast: float = inf
-    hinkley: float = inf
-    adwin: float = inf
-
-
-def cusum_threshold(values: np.ndarray, rate: float, *, watched: int = 1, two_sided: bool = True, slack: float = SLACK, seed: int = 0) -> Limits:
-    """The CUSUM threshold h at which blocks like `values` alarm falsely `rate / watched` times per block, where the CUSUM alone is judged.
-
-    Args:
-        values: the statistic of each drift-free block, (n,), in any unit: what is watched is its standardised value.
-        rate: tolerated false alarms per block, over all things watched together: `false_alarms.within(every)`.
-        watched: among how many things that rate is shared (Bonferroni).
-    """
-    each = share_of(rate, watched)
-    length = max(1, min(LONGEST, round(1 / each)))
-    rng = np.random.default_rng(seed)
-    highest = peaks(_paths(values, length, rng), slack, two_sided=two_sided)
-    h = float(np.quantile(highest, exp(-each * length), method="higher"))
-    silent = float((peaks(_paths(values, length, rng), slack, two_sided=two_sided) <= h).mean())
-    return Limits(h, each, -log(max(silent, 0.5 / PATHS)) / length)
 
 
 def chart_limits(
@@ -96,8 +66,8 @@ def chart_limits(
         limits[1] = max(limits[1], level_threshold(np.abs(standard) if two_sided else standard, each / len(limits)))
     limits[2] = max(limits[2], NormalDist().inv_cdf(1 - each / len(limits)) - FAST)  # one block alone must be as rare as among normal ones
     silent = float((_statistics(_paths(values, length, rng)[: PATHS // 2], two_sided, trends) <= limits).all(axis=1).mean())
-    h, single, *others = (float(v) for v in limits)
-    return Limits(h, each, -log(max(silent, 0.5 / PATHS)) / length, single, *others)
+    named = dict(zip(("threshold", "single", "fast", "hinkley", "adwin"), map(float, limits), strict=False))
+    return Limits(rate=each, achieved=-log(max(silent, 0.5 / PATHS)) / length, **named)
 
 
 def level_threshold(values: np.ndarray, rate: float, *, watched: float = 1, overlap: int = 1) -> float:
@@ -156,9 +126,7 @@ def share_of(rate: float, watched: float) -> float:
 
 
 def _made(mean: float, between: float, scale: float, row_variance: float | None, limits: Limits) -> Chart:
-    return Chart(
-        mean, between, scale, row_variance, limits.threshold, limits.rate, limits.achieved, limits.single, limits.fast, limits.hinkley, limits.adwin
-    )
+    return Chart(mean=mean, between=between, scale=scale, row_variance=row_variance, **asdict(limits))
 
 
 def _statistics(paths: np.ndarray, two_sided: bool, trends: bool) -> np.ndarray:

@@ -20,18 +20,14 @@ LEAST_BLOCK = 200  # rows with which data quality is judged on the block alone, 
 LEAST_REFERENCE = 5  # blocks from which a spread can be measured; below, only what the model's probabilities imply is known
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """How one statistic is standardised and when its CUSUM alarms. `row_variance` is None where each block brings its own.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a standardised statistic alarms: its CUSUM above `threshold`, a single block above `single`, a CUSUM of larger slack above `fast`, a rise
+    of Page-Hinkley above `hinkley`, a change that is `adwin` times the bound of ADWIN.
 
-    `rate` and `achieved` are false alarms per block: tolerated, and had by simulation. A single block whose z is above `single` alarms too, and so do
-    a CUSUM of larger slack above `fast`, a rise of Page-Hinkley above `hinkley` and a change that is `adwin` times the bound of ADWIN.
+    `rate` and `achieved` are false alarms per block: tolerated, and had by simulation.
     """
 
-    mean: float
-    between: float
-    scale: float
-    row_variance: float | None
     threshold: float
     rate: float
     achieved: float
@@ -39,6 +35,16 @@ class Chart:
     fast: float = inf
     hinkley: float = inf
     adwin: float = inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart(Limits):
+    """How one statistic is standardised, and its limits. `row_variance` is None where each block brings its own."""
+
+    mean: float
+    between: float
+    scale: float
+    row_variance: float | None
 
     def z(self, value: float, variance: float, rows: int) -> float:
         spread = self.scale * sqrt(self.between**2 + (variance if self.row_variance is None else self.row_variance) / rows)

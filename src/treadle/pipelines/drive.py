@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from treadle.core.clock import iso
-from treadle.core.errors import Cancelled, Conflict, Corrupt, Fenced, NotFound, ProjectError, StepFailed, TreadleError
+from treadle.core.errors import Cancelled, Conflict, Corrupt, Fenced, NotFound, ProjectError, RunStopped, StepFailed, TreadleError
 from treadle.core.records import Record, Ref
 from treadle.pipelines import plan, purity, results
 from treadle.pipelines.graph import Slot, Step
@@ -27,11 +27,13 @@ from treadle.pipelines.logs import StepLog
 from treadle.pipelines.perform import Done, Work, away, pack, perform
 from treadle.pipelines.plan import Ingredients
 from treadle.pipelines.run import APPROVAL, RUN, STEP, Progress, Stores, unusable
+from treadle.pipelines.stopping import STOP, said
 from treadle.ports.executor import Executor, Task, WorkerLost
 
 LOST = 3  # how often a task is given to another worker when its own died
 LONGEST_WAIT = 300.0
 _LOOK_AHEAD = 64  # how many queued jobs that cannot start are passed over to find one that can
+LOOKS = 1.0  # seconds between two looks whether the run is to stop
 _STOPS = ("waiting", "rejected", "failed", "cancelled", "blocked")
 
 
@@ -89,6 +91,7 @@ class Drive:
         self._counts: Counter[str] = Counter()
         self._cpu, self._begun = float(record.get("cpu", 0.0)), time.perf_counter()
         self._seconds = float(record.get("seconds", 0.0))
+        self._looks = 0.0
         self._index = {step.name: i for i, step in enumerate(steps)}
 
     def go(self) -> Record:
@@ -105,6 +108,10 @@ class Drive:
             self._finish("cancelled", "stopped by hand")
             hint = f"What had finished is kept. Go on with: treadle resume {self._run}"
             raise Cancelled("Stopped.", hint=hint) from None
+        except RunStopped as stopped:
+            self._abandon()
+            self._finish("cancelled", stopped.what)
+            raise
         except Fenced:
             self._abandon(record=False)
             raise
@@ -118,6 +125,7 @@ class Drive:
 
     def _loop(self) -> None:
         while True:
+            self._look()
             moved = self._decide() if self._error is None else False
             if self._error is None:
                 moved = self._hand_out() or moved
@@ -126,7 +134,7 @@ class Drive:
             elif self._error is not None:
                 raise self._error
             elif self._queue:
-                time.sleep(max(0.0, min(job.not_before for job in self._queue) - time.monotonic()))
+                time.sleep(min(LOOKS, max(0.0, min(job.not_before for job in self._queue) - time.monotonic())))
             elif not moved and not self._answered():
                 return
 
@@ -143,10 +151,19 @@ class Drive:
         self._unwritten = [(name, entry) for name, entry in self._unwritten if entry["status"] != "waiting"]
         return True
 
-    def _pause(self) -> float | None:
-        """How long to wait for a task to end before a retry is due."""
+    def _pause(self) -> float:
+        """How long to wait for a task to end before a retry is due, or somebody may have wished the run to stop."""
         due = [job.not_before for job in self._queue if job.not_before]
-        return max(0.0, min(due) - time.monotonic()) if due and self._error is None else None
+        return max(0.0, min(LOOKS, min(due) - time.monotonic())) if due and self._error is None else LOOKS
+
+    def _look(self) -> None:
+        """Whether somebody stopped this run: looked at once a second. Raises RunStopped."""
+        if self._error is not None or time.monotonic() < self._looks:
+            return
+        self._looks = time.monotonic() + LOOKS
+        wish = self._s.ledger.get(STOP, self._run)
+        if wish is not None and wish["epoch"] == self._body["epoch"]:
+            raise RunStopped(said(wish["by"], wish["reason"]), where=self._run, hint=f"Go on with it: treadle resume {self._run}")
 
     def _status(self) -> str:
         if "rejected" in self._ended.values():

@@ -34,6 +34,8 @@ def owner() -> dict[str, Any]:
 
 def alive(pid: int, born: str = "") -> bool:
     """Whether a process with this number (and this start, if said) runs on this machine. A zombie does not."""
+    if pid <= 0:  # the system would take it for a group of processes
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -130,12 +130,13 @@ def approve(
     until = iso(clock.now() + min(limits)) if limits and not reject else ""
     said = "rejected" if reject else "approved"
     before = ledger.get(APPROVAL, f"{version.id}:{folded(person)}")
-    again = before is not None and ended(before, clock.now())
+    if before is not None and not ended(before, clock.now()):
+        raise Conflict(f"{person} {before['answer']} {version.id} before, on {before['at'][:16]}.", hint="Each person is asked once.")
     with ledger.transaction():
         body = {
             "version": version.id, "by": person, "answer": said, "reason": reason, "at": iso(clock.now()), "until": until, "evidence": stands
         }  # fmt: skip
-        record = ledger.put(APPROVAL, f"{version.id}:{folded(person)}", body, expect=before.version if before is not None and again else 0)
+        record = ledger.put(APPROVAL, f"{version.id}:{folded(person)}", body, expect=before.version if before is not None else 0)
         ledger.link(Link(Ref(APPROVAL, record.id), "is_about", Ref(VERSION, version.id)))
         told = {"by": person, "reason": reason, "evidence": stands, "until": until}
         ledger.append(f"version.{said}_by", Ref(VERSION, version.id), told, actor=person)

@@ -78,7 +78,8 @@ def shown(collected: Mapping[str, Any]) -> dict[str, Any]:
 
 def template(name: str, /, **values: Any) -> str:
     """Render one of the pages. Every value is escaped."""
-    return environment().get_template(name).render({"nonce": secrets.token_urlsafe(16), "nav": [], "console": False, "charts": {}, **values})
+    blank = {"nonce": secrets.token_urlsafe(16), "nav": [], "console": False, "charts": {}, "panel": None}
+    return environment().get_template(name).render({**blank, **values})
 
 
 @cache

@@ -74,8 +74,8 @@ def answer(
         lasts: how long a yes counts for a version that does not answer yet; as long as the gate says if None.
     Raises: Refused when it is one's own; Conflict when one has said so before, nobody asks, or the evidence is another by now.
     """
-    asked = request_of(version, ledger)
     with ledger.transaction():
+        asked = request_of(version, ledger)
         said = conditions.approve(version, ledger, clock, person=by, reason=reason, reject=not approve, evidence=evidence, lasts=lasts)
         if asked is not None and asked["status"] == "open" and not conditions.waits(version, ledger, clock.now()):
             ledger.put(KIND, asked.id, {**asked.body, "status": "answered"}, expect=asked.version)

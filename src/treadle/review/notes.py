@@ -48,16 +48,16 @@ def put(ref: Ref, text: str, ledger: Ledger, clock: Clock, *, by: str, kind: str
     """`write`, for every kind."""
     said = _checked(text)
     subjects.check(ref, ledger)
-    asked = get(answers, ledger) if answers else None
-    if asked is not None and asked["on"] != str(ref):
-        raise UsageError(f"Note {answers} is about {asked['on']}, not about {ref}.", hint="An answer is about the same thing.")
     addressed = _addressed(said, to)
     id, now = new_id(KIND), iso(clock.now())
     body = {
         "on": str(ref), "about": {"kind": ref.kind, "id": ref.id}, "kind": kind, "text": said, "by": by, "to": addressed, "at": now,
         "answers": answers, "edited": "", "earlier": [], "withdrawn": "", "status": "open" if kind in SETTLED else "", "settled": None,
     }  # fmt: skip
-    with ledger.transaction():
+    with ledger.transaction():  # what is answered is read in it: somebody else may be settling it
+        asked = get(answers, ledger) if answers else None
+        if asked is not None and asked["on"] != str(ref):
+            raise UsageError(f"Note {answers} is about {asked['on']}, not about {ref}.", hint="An answer is about the same thing.")
         record = ledger.put(KIND, id, body, expect=0)
         ledger.link(Link(Ref(KIND, id), "is_about", ref))
         ledger.append("note.written", ref, {"note": id, "kind": kind, "to": addressed, "answers": answers}, actor=by)

@@ -1,4 +1,4 @@
-"""Running the real command line in a child process, as a user would."""
+"""Running the real command line in a child process, as a user would: one that is forked where that is the same, one from nothing where it is not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from treadle.testing import warm
 
 PYTHON = sys.executable
 
@@ -27,20 +29,19 @@ def treadle(folder: Path, *arguments: str, expect: int | None = 0, **options: An
     """`treadle -C folder ...`; fails the test with everything it printed when the exit code is not the expected one.
 
     Args:
-        options: `days`: how far the clock is ahead; others are those of `subprocess.run`.
+        options: `days`: how far the clock is ahead; `fresh`: a Python from nothing, where a test is about what is imported, about memory or about
+            what differs from process to process; others are those of `subprocess.run`.
     """
-    days = options.pop("days", 0)
-    program = ["-c", ON_ANOTHER_DAY, str(days)] if days else ["-m", "treadle.cli.main"]
+    days, fresh = options.pop("days", 0), options.pop("fresh", False)
     environment = {**os.environ, "TREADLE_THREADS": "1", **options.pop("env", {})}
-    done = subprocess.run(
-        [PYTHON, *program, "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-        check=False,
-        **options,
-    )
+    if not fresh and options.keys() <= {"cwd", "input", "timeout"} and warm.fits(environment):
+        done = warm.run(["-C", str(folder), *arguments], env=environment, days=days, **options)
+    else:
+        program = ["-c", ON_ANOTHER_DAY, str(days)] if days else ["-m", "treadle.cli.main"]
+        done = subprocess.run(
+            [PYTHON, *program, "-C", str(folder), *arguments],
+            **{"capture_output": True, "text": True, "timeout": 240, "env": environment, "check": False, **options},
+        )
     if expect is not None and done.returncode != expect:
         raise AssertionError(f"treadle {' '.join(arguments)} gave {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}")
     assert "Traceback" not in done.stderr, done.stderr

@@ -57,6 +57,12 @@ class LedgerContract:
     def test_a_record_nobody_wrote_is_none(self, ledger: Ledger) -> None:
         assert ledger.get("run", "run-1") is None
 
+    @pytest.mark.parametrize("id", ["", "a' OR '1'='1", "%", "é\n"])
+    def test_whatever_is_asked_for_what_nobody_wrote_is_none(self, ledger: Ledger, id: str) -> None:
+        ledger.put("run", "a", {"x": "a"})
+        assert (ledger.get("run", id), ledger.get(id, "a"), ledger.find("run", {"x": id}), ledger.find(id)) == (None, None, [], [])
+        assert (list(ledger.links(Ref("run", id))), ledger.points(id), ledger.count(id), ledger.count("run", {"x": id})) == ([], [], 0, 0)
+
     def test_the_same_id_in_two_kinds_names_two_records(self, ledger: Ledger) -> None:
         ledger.put("run", "a", {"n": 1})
         ledger.put("model", "a", {"n": 2})

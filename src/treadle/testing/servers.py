@@ -24,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 START_SECONDS = 90.0
@@ -101,7 +102,7 @@ def postgres() -> Server:
         shutil.chown(folder, user, user)
     who = {"user": user, "group": user, "extra_groups": []} if user else {}
     initdb = [_binary("initdb"), "-D", f"{folder}/data", "-U", "treadle", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-N"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/", **who)  # type: ignore[call-overload]
+    _do(initdb, **who)
     rules = folder / "data" / "pg_hba.conf"
     rules.write_text(f"host all guest all scram-sha-256\n{rules.read_text()}")
     settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", "max_connections=60"]
@@ -145,9 +146,13 @@ def mariadb() -> Server:
     user = "mysql" if os.getuid() == 0 else ""  # MariaDB refuses to run as root
     if user:
         shutil.chown(folder, user, user)
-    options = ["--no-defaults", f"--datadir={folder}/data"]
+    room = folder / "tmp"  # its own: one that starts removes the temporary tables of all others that share a folder
+    room.mkdir()
+    if user:
+        shutil.chown(room, user, user)
+    options = ["--no-defaults", f"--datadir={folder}/data", f"--tmpdir={room}"]
     install = [_binary("mariadb-install-db"), *options, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    subprocess.run([*install, *([f"--user={user}"] if user else [])], check=True, capture_output=True, cwd="/")
+    _do([*install, *([f"--user={user}"] if user else [])])
     command = [
         _binary("mariadbd"), *options, "--bind-address=127.0.0.1", "--port={port}", "--socket={folder}/socket", "--pid-file={folder}/pid",
         "--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
@@ -280,6 +285,13 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _do(command: Sequence[str], **who: Any) -> None:
+    """Run a program to its end. Raises: RuntimeError with what it said."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd="/", check=False, **who)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
 
 
 def _folder(prefix: str) -> Path:

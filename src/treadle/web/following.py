@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -160,15 +159,6 @@ class Following:
         finally:
             with contextlib.suppress(OSError):
                 mark.unlink(missing_ok=True)
-
-
-def lives(pid: int) -> bool:
-    """Whether there is such a process, of this user."""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return pid > 0
 
 
 def _deaths(mark: Path, deployment: int) -> int:

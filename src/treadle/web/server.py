@@ -25,6 +25,7 @@ from treadle.assemble import Workspace
 from treadle.core.clock import iso
 from treadle.core.errors import StorageError, TreadleError, Unavailable
 from treadle.core.records import Record
+from treadle.pipelines.lease import alive
 from treadle.registry import promote
 from treadle.serving.batching import TimedOut
 from treadle.serving.endpoint import SECONDS, Endpoint, Missed
@@ -35,7 +36,7 @@ from treadle.web import seen
 from treadle.web.api.endpoint import Routes
 from treadle.web.api.exchange import problem
 from treadle.web.api.metrics import calls, gauges
-from treadle.web.following import Following, lives
+from treadle.web.following import Following
 from treadle.web.gatekeeper import Gatekeeper
 from treadle.web.http import HttpServer
 from treadle.web.leave import leave
@@ -134,7 +135,7 @@ class Server:
 
     def _followed(self) -> int:
         """The version of the deployment record that all living workers follow; one that takes a dead one's place reads it when it begins."""
-        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others() if lives(int(other.get("pid", 0))))])
+        return min([self._seen, *(int(other["deployment"]) for other in self._counts.others() if alive(int(other.get("pid", 0))))])
 
     def _failures(self) -> int:
         return self._endpoint.challenger_failures + sum(int(other["challenger_failures"]) for other in self._counts.others())

@@ -20,7 +20,7 @@ from treadle.core.clock import iso, parse_time
 from treadle.core.declare.data import Dataset
 from treadle.core.declare.model import Model
 from treadle.core.declare.schedule import Alarm, Commit, Cron, NewData, Schedule
-from treadle.core.errors import Cancelled, Conflict, NotFound, TreadleError
+from treadle.core.errors import Cancelled, Conflict, NotFound, RunStopped, TreadleError
 from treadle.core.ids import new_id
 from treadle.core.records import Record, Ref
 from treadle.data import filesets, sources, versions
@@ -428,6 +428,8 @@ class Scheduler:
             raise
         except Conflict as conflict:
             return self._outrun(slot, conflict)
+        except RunStopped:  # the run's record says it; the schedule goes on
+            pass
         except Exception as failure:
             error = str(failure)
         run = ws.ledger.get(RUN, slot["run"])

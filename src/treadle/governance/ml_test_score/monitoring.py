@@ -73,23 +73,27 @@ def _o3(f: Facts) -> Score:
 
 def _o4(f: Facts) -> Score:
     watch = f.project.watches.get(f.model.name)
-    every = watch is not None and watch.retrain is not None and watch.retrain.every is not None
+    retrain = watch.retrain if watch is not None else None
+    when = [
+        *(["by the calendar"] if retrain is not None and retrain.every is not None else []),
+        *(["when enough new rows are known"] if retrain is not None and retrain.new_rows is not None else []),
+    ]
+    young = f"a model that grew old is retrained {' and '.join(when)}"
+    hint = "retrain before a model is old: tr.on_evidence(every=...) or new_rows=..."
     curve = any(v["evaluation"].get("staleness") for v in f.made)
     return scored(
         "O4",
         "Models are not too stale",
         [
             (
-                every or curve,
-                "a model that grew old is retrained by the calendar" if every else "what age costs is known",
-                "retrain by the calendar: tr.on_evidence(every=...)",
+                bool(when) or curve,
+                young if when else "what age costs is known",
+                hint,
             ),
             (
-                every and curve,
-                "what age costs is known, and a model that grew old is retrained by the calendar",
-                "split by time, so that what age costs is measured"
-                if every
-                else "retrain by the calendar: tr.on_evidence(every=...)",
+                bool(when) and curve,
+                f"what age costs is known, and {young}",
+                "split by time, so that what age costs is measured" if when else hint,
             ),
         ],
         "nothing keeps the model young",

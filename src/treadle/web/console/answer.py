@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from treadle.core.canonical import plain
@@ -241,10 +241,12 @@ def _here(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
-def _file(given: tuple[str, str, str | bytes]) -> Response:
+def _file(given: tuple[str, str, str | bytes | Iterator[str]]) -> Response:
     kind, name, content = given
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
     headers = {"Content-Disposition": f'attachment; filename="{safe}"'} if name else {}
+    if isinstance(content, Iterator):  # too long to be held whole
+        return StreamingResponse(content, media_type=kind, headers=headers)
     return Response(content, media_type=kind, headers=headers)
 
 

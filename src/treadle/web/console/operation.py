@@ -73,7 +73,7 @@ class Operation:
         page: how a GET is shown as a page, if it is one; of a POST: how what it gave is shown, where that is not on the page it came from.
         done: of a POST: the sentence a page shows when it is done.
         secret: what it takes or gives must not be kept, so it cannot be asked for twice under one key.
-        raw: the answer is a file: `does` gives (content type, file name, text or bytes).
+        raw: the answer is a file: `does` gives (content type, file name, and text, bytes, or an iterator of pieces of text).
     """
 
     name: str

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from treadle.access import people, sessions, signin, tokens
-from treadle.core.errors import Forbidden, NotFound
+from treadle.core.errors import Forbidden, NotFound, Unauthorized, UsageError
 from treadle.web.console.operation import Asked, Operation
 from treadle.web.console.rooms.access import token
 
@@ -60,12 +60,14 @@ def revoke(asked: Asked) -> dict[str, Any]:
 
 
 def password(asked: Asked) -> dict[str, Any]:
-    """Change one's own password; all sessions end, this one too. Raises Unauthorized when the old one is wrong; TooMany after some of these."""
+    """Change one's own password; all sessions end, this one too. Raises UsageError when the old one is wrong; TooMany after some of these."""
     ws, me = asked.ws, asked.person
     if asked.session is None:
         raise Forbidden("A token cannot change a password.")
-    secret, session, _ = signin.with_password(me.name, asked.body.old, ws.ledger, ws.clock, address=asked.address)
-    del secret  # it only proves that the old password is known
+    try:  # it only proves that the old password is known
+        _, session, _ = signin.with_password(me.name, asked.body.old, ws.ledger, ws.clock, address=asked.address)
+    except Unauthorized:
+        raise UsageError("The password until now is wrong.", where="old") from None
     sessions.end_session(session.id, ws.ledger, ws.clock, actor=me.name)
     people.set_password(me.name, asked.body.new, ws.ledger, ws.clock, actor=me.name, address=asked.address)
     return {"goes_to": "/sign-in"}
