@@ -92,6 +92,7 @@ def walked(served: Console, browser: Any) -> dict[str, Any]:
     context = browser.new_context(viewport=WIDE, color_scheme="light")
     tab = heard.to(context.new_page())
     tab.goto(served.link)
+    command(context, served, tab.locator("input[name=csrf]").first.get_attribute("value"))
     waiting, seen, wrong, texts = ["/"], dict[str, str](), list[str](), dict[str, str]()
     while waiting and len(seen) < MOST:
         path = waiting.pop(0)
@@ -117,6 +118,14 @@ def walked(served: Console, browser: Any) -> dict[str, Any]:
     state = context.storage_state()
     context.close()
     return {"pages": seen, "wrong": wrong, "heard": heard.said, "texts": texts, "state": state}
+
+
+def command(context: Any, served: Console, csrf: str) -> None:
+    """Have the server run a command for whoever is signed in, and wait until it has ended."""
+    told = context.request.post(f"{served.base}/api/v1/commands", data={"argv": ["models", "--json"]}, headers={"x-csrf-token": csrf}).json()
+    while told["status"] == "running":
+        told = context.request.get(f"{served.base}/api/v1/commands/{told['id']}?wait=5").json()
+    assert told["code"] == 0, told
 
 
 def local(link: str, base: str) -> str:
