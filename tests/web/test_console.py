@@ -24,8 +24,6 @@ from treadle.serving.address import free_port
 from treadle.web.app import make_app
 from treadle.web.console import serve
 
-pytestmark = pytest.mark.xdist_group("console")  # what they share is made once
-
 World = Any
 
 

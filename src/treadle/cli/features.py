@@ -17,7 +17,7 @@ def features(ctx: click.Context, json_: bool) -> None:
     """List the features: where they come from, who owns them, how fresh their online values are, and who uses them."""
     if ctx.invoked_subcommand is not None:
         return
-    from treadle.cli.features_shown import listed
+    from treadle.report.features_shown import listed
 
     rows = listed(show.workspace(ctx))
     if json_:
@@ -37,7 +37,7 @@ def features(ctx: click.Context, json_: bool) -> None:
 @click.pass_context
 def show_(ctx: click.Context, name: str, json_: bool) -> None:
     """Show a view or a feature: its definition, its version, and the versions of models that used it."""
-    from treadle.cli.features_shown import described
+    from treadle.report.features_shown import described
 
     found = described(show.workspace(ctx), name)
     if json_:
@@ -59,7 +59,7 @@ def show_(ctx: click.Context, name: str, json_: bool) -> None:
 @click.pass_context
 def graph(ctx: click.Context, html: bool, out: Path | None, json_: bool) -> None:
     """Show what stands on what: columns, features, models, versions that answer."""
-    from treadle.cli.features_shown import drawn, graph_of, tree
+    from treadle.report.features_shown import drawn, graph_of, tree
 
     ws = show.workspace(ctx)
     edges = graph_of(ws)
@@ -80,7 +80,7 @@ def graph(ctx: click.Context, html: bool, out: Path | None, json_: bool) -> None
 @click.pass_context
 def breaks(ctx: click.Context, column: str, json_: bool) -> int:
     """Say what breaks if a column of a data set goes away. Exit code 1 if something does."""
-    from treadle.cli.features_shown import broken_by
+    from treadle.report.features_shown import broken_by
 
     found = broken_by(show.workspace(ctx), column)
     if json_:

@@ -75,6 +75,8 @@ def full(world: World) -> World:
 
 @pytest.fixture(scope="module")
 def served(full: World) -> Iterator[Console]:
+    me = laptop.owner(full.ws.actor, full.ws.ledger, full.ws.clock)  # whom the printed link signs in
+    people.change_person(me.name, full.ws.ledger, full.ws.clock, actor="a test", roles=["administrator"])
     with console(full.ws.folder) as process:
         yield process
 

@@ -1,4 +1,4 @@
-"""What `treadle features` shows, gathered from the declarations, the record and the online store."""
+"""What there is to see of features, gathered from the declarations, the record and the online store."""
 
 from __future__ import annotations
 
