@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
-from treadle.access import links, people, sessions
+from treadle.access import laptop, links, people, sessions
 from treadle.access.permissions import ROLES
 from treadle.core.records import Ref
 from treadle.monitoring import alarms, care
