@@ -13,6 +13,7 @@ from treadle.web.console.rooms import (
     deciding,
     deployments,
     home,
+    lineage,
     metrics,
     models,
     monitors,
@@ -24,6 +25,7 @@ from treadle.web.console.rooms import (
     switching,
     trying,
     value,
+    why,
     you,
 )  # fmt: skip
 
@@ -46,6 +48,8 @@ OPERATIONS: list[Operation] = [
     *audit.OPERATIONS,
     *alarms.OPERATIONS,
     *monitors.OPERATIONS,
+    *why.OPERATIONS,
+    *lineage.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,

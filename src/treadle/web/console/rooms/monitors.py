@@ -97,7 +97,7 @@ def around(ws: Workspace, alarm: Record) -> dict[str, Any] | None:
     ]
     x = [_second(b["start"]) for b in blocks]
     end = _second(alarm["window"][1])
-    marks = [{"x": end, "kind": "alarm", "label": "alarm"}] if x[0] <= end <= x[-1] + 86_400 else []
+    marks = [{"x": end, "kind": "window", "label": "the window ends"}] if x[0] <= end <= x[-1] + 86_400 else []
     return {"title": label, "drawn": {"x": x, "time": True, "series": series, "marks": marks, "zero": name == "excess"}}
 
 
