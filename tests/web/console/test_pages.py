@@ -33,9 +33,10 @@ RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "
 LOOKS = {"runOnly": {"type": "rule", "values": ["color-contrast", "scrollable-region-focusable", "meta-viewport", "link-in-text-block", "target-size"]},
          "resultTypes": ["violations"]}  # fmt: skip
 FOUND = """rules => axe.run(document, rules).then(r => r.violations.map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | ')))"""
-# Every address that a page leads to: its links, and its forms that ask for another page, as they stand.
-LEADS = """() => [...document.querySelectorAll('a[href]')].filter(a => !a.hasAttribute('download')).map(a => a.getAttribute('href')).concat(
-  [...document.querySelectorAll('form[method=get]')].map(f => f.getAttribute('action') + '?' + new URLSearchParams(new FormData(f))))"""
+# Every address that a page leads to: its links, and its forms that ask for another page, as they stand, with two boxes ticked where there are some.
+LEADS = """() => [...document.querySelectorAll('form[method=get]')].forEach(f => [...f.querySelectorAll('[type=checkbox]')].slice(0, 2).forEach(b => { b.checked = true })) ||
+  [...document.querySelectorAll('a[href]')].filter(a => !a.hasAttribute('download')).map(a => a.getAttribute('href')).concat(
+  [...document.querySelectorAll('form[method=get]')].filter(f => f.checkValidity()).map(f => f.getAttribute('action') + '?' + new URLSearchParams(new FormData(f))))"""
 # What a reader reads, without what charts draw by script.
 TEXT = """() => { const main = document.querySelector('main').cloneNode(true);
   main.querySelectorAll('.plot, .told, script').forEach(e => e.remove()); return main.textContent.replace(/\\s+/g, ' ').trim() }"""
