@@ -158,11 +158,11 @@ class Operations:
         return dict(self._ask("GET", "/models", {}, {}))
 
     def models_see(self, model: str, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
-        """One model: how it stands, its versions, what waits. Needs 'models.see'."""
+        """One model: how it stands, its versions. Needs 'models.see'."""
         return dict(self._ask("GET", "/models/{model}", {"model": model}, {"limit": limit, "after": after}))
 
     def models_report(self, model: str) -> bytes:
-        """The whole report as a file; reads the whole prediction log. Needs 'models.see'."""
+        """The whole report as a file; reads the prediction log. Needs 'models.see'."""
         return bytes(self._ask("GET", "/models/{model}/report", {"model": model}, {}, raw=True))
 
     def models_compare(self, model: str, *, old: int, new: int, runs: bool | None = None) -> dict[str, Any]:
@@ -372,6 +372,26 @@ class Operations:
     def monitors_see(self, model: str) -> dict[str, Any]:
         """What a watch sees: drift, quality, limits, false alarms. Needs 'alarms.see'."""
         return dict(self._ask("GET", "/monitors/{model}", {"model": model}, {}))
+
+    def why_find(self, *, text: str | None = None) -> dict[str, Any]:
+        """Predictions by id, or by the key of what they are about. Needs 'predictions.see'."""
+        return dict(self._ask("GET", "/why", {}, {"text": text}))
+
+    def why_see(self, prediction: str) -> dict[str, Any]:
+        """The whole story of one prediction, and what moved it. Needs 'predictions.see'."""
+        return dict(self._ask("GET", "/why/{prediction}", {"prediction": prediction}, {}))
+
+    def why_ask(self, prediction: str) -> dict[str, Any]:
+        """What a person is asked about a prediction. Needs 'predictions.judge'."""
+        return dict(self._ask("GET", "/why/{prediction}/truth", {"prediction": prediction}, {}))
+
+    def why_judge(self, prediction: str, *, value: str, key: str | None = None) -> dict[str, Any]:
+        """Say the truth of a prediction. Needs 'predictions.judge'."""
+        return dict(self._ask("POST", "/why/{prediction}/truth", {"prediction": prediction}, {"value": value}, key=key))
+
+    def lineage_see(self, kind: str, id: str) -> dict[str, Any]:
+        """What a thing comes from and led to, one step each way. Needs 'models.see'."""
+        return dict(self._ask("GET", "/lineage/{kind}/{id}", {"kind": kind, "id": id}, {}))
 
     def access_see(self) -> dict[str, Any]:
         """People, groups and roles. Needs 'access.see'."""

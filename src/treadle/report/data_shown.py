@@ -63,7 +63,8 @@ def in_short(ws: Workspace, declared: Dataset) -> dict[str, Any]:
         "contract": "none" if declared.contract is None else "not looked at" if state is None else "stopped a run" if state["stopped"] else
         "broken" if broken else "kept",
         "broken": [{"promise": k, **v} for k, v in broken.items()], "quarantined": int(state["quarantined"]) if state is not None else 0,
-        "pending": (state.get("pending") or None) if state is not None else None, "fresh": str(declared.contract.fresh or "") if declared.contract else "",
+        "pending": (state.get("pending") or None) if state is not None else None,
+        "fresh": str(declared.contract.fresh or "") if declared.contract else "",
         "newest": state["newest"] if state is not None else "", "state_version": state.version if state is not None else 0,
     }  # fmt: skip
 
@@ -132,7 +133,7 @@ def distributions(ws: Workspace, declared: Dataset, record: Record) -> dict[str,
 
 def _spread(values: pl.Series) -> dict[str, Any]:
     known = values.drop_nulls()
-    if values.dtype.is_numeric() or values.dtype.is_temporal():
+    if values.dtype.is_temporal() or (values.dtype.is_numeric() and not _few(known)):
         moments = values.dtype.is_temporal()
         numbers = (known.cast(pl.Int64, strict=False).cast(pl.Float64) if moments else known.cast(pl.Float64)).drop_nans()
         numbers = numbers.filter(numbers.is_finite())
@@ -151,9 +152,16 @@ def _spread(values: pl.Series) -> dict[str, Any]:
         bars = [{"name": f"{low + i * width:.4g} to {low + (i + 1) * width:.4g}", "n": int(counted.get(i, 0))} for i in range(BINS)]
         return {"words": words, "bars": bars, "sort": "histogram"}
     texts = known.cast(pl.String, strict=False).alias("v").value_counts(sort=True)
+    if known.dtype.is_numeric():
+        texts = known.alias("v").value_counts().sort("v")
     telling = texts.height <= max(50, len(known) // 2)  # else the values name rows, and say nothing of how they are spread
-    bars = [{"name": str(v)[:40], "n": int(n)} for v, n in texts.head(TOP).iter_rows()] if telling else []
+    bars = [{"name": str(v)[:40], "n": int(n)} for v, n in texts.head(BINS if known.dtype.is_numeric() else TOP).iter_rows()] if telling else []
     return {"words": f"{texts.height:,} different value{'' if texts.height == 1 else 's'}", "bars": bars, "sort": "values", "distinct": texts.height}
+
+
+def _few(known: pl.Series) -> bool:
+    """Whether these are whole numbers of which there are so few that each has a bar of its own."""
+    return known.dtype.is_integer() and known.n_unique() <= BINS
 
 
 def diff(ws: Workspace, declared: Dataset, old: str, new: str, *, rows: bool) -> dict[str, Any]:

@@ -5,8 +5,9 @@ by keyboard; each role's first page; and what a page says when the record change
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -15,10 +16,12 @@ from axe_playwright_python.base import AXE_SCRIPT
 
 from treadle.access import laptop, links, people, sessions
 from treadle.access.permissions import ROLES
+from treadle.assemble import open_workspace
 from treadle.core.records import Ref
 from treadle.monitoring import alarms, care
 from treadle.review import notes, notices, owners
 from treadle.testing.browser import CHROMIUM, Console, chromium, console
+from treadle.testing.command import treadle
 from treadle.web.console.table import OPERATIONS
 
 World = Any
@@ -33,9 +36,10 @@ RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "
 LOOKS = {"runOnly": {"type": "rule", "values": ["color-contrast", "scrollable-region-focusable", "meta-viewport", "link-in-text-block", "target-size"]},
          "resultTypes": ["violations"]}  # fmt: skip
 FOUND = """rules => axe.run(document, rules).then(r => r.violations.map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | ')))"""
-# Every address that a page leads to: its links, and its forms that ask for another page, as they stand.
-LEADS = """() => [...document.querySelectorAll('a[href]')].filter(a => !a.hasAttribute('download')).map(a => a.getAttribute('href')).concat(
-  [...document.querySelectorAll('form[method=get]')].map(f => f.getAttribute('action') + '?' + new URLSearchParams(new FormData(f))))"""
+# Every address that a page leads to: its links, and its forms that ask for another page, as they stand, with two boxes ticked where there are some.
+LEADS = """() => [...document.querySelectorAll('form[method=get]')].forEach(f => [...f.querySelectorAll('[type=checkbox]')].slice(0, 2).forEach(b => { b.checked = true })) ||
+  [...document.querySelectorAll('a[href]')].filter(a => !a.hasAttribute('download')).map(a => a.getAttribute('href')).concat(
+  [...document.querySelectorAll('form[method=get]')].filter(f => f.checkValidity()).map(f => f.getAttribute('action') + '?' + new URLSearchParams(new FormData(f))))"""
 # What a reader reads, without what charts draw by script.
 TEXT = """() => { const main = document.querySelector('main').cloneNode(true);
   main.querySelectorAll('.plot, .told, script').forEach(e => e.remove()); return main.textContent.replace(/\\s+/g, ' ').trim() }"""
@@ -57,20 +61,46 @@ class Heard:
         return tab
 
 
+MORE = """
+
+# What follows is not in the starter project.
+import polars as pl
+
+project.view("cities", source=deliveries, entity="city", window="1d", every="1d", features={"late_1d": pl.col("late").cast(pl.Float64).mean()})
+
+
+@tr.step
+def count() -> int:
+    print("2,000 rows <b>were</b> counted")
+    return 2000
+
+
+@project.pipeline
+def nightly() -> None:
+    count()
+"""
+ROWS = "2001,2024-06-03 11:00,Basel,5.0,3,yes,12,no\n2002,2024-06-03 11:05,Atlantis,5.0,3,yes,12,no\n"  # one more, and one that is set aside
+
+
 @pytest.fixture(scope="module")
-def full(world: World) -> World:
-    """The world, with something of every kind in it that pages show."""
-    ledger, clock, model = world.ws.ledger, world.ws.clock, world.model.name
+def full(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A copy of the world with something of every kind in it that pages show: a view, a pipeline, a row set aside, a backtest, people, notes."""
+    folder = tmp_path_factory.mktemp("pages") / "deliveries"
+    shutil.copytree(world.ws.folder, folder)
+    (folder / "project.py").write_text((folder / "project.py").read_text() + MORE)
+    (folder / "deliveries.csv").write_text((folder / "deliveries.csv").read_text() + ROWS)
+    treadle(folder, "run", "nightly")
+    treadle(folder, "run", world.model.name, "--until", "rows")
+    treadle(folder, "backtest", "--policy", "never", "--from", "2024-05-20", "--json")
+    full = replace(world, ws=open_workspace(folder))
+    ledger, clock, model = full.ws.ledger, full.ws.clock, world.model.name
     for name, role in (("ada.b", "data_scientist"), ("grace.h", "ml_engineer")):
-        if people.find_person(name, ledger) is None:
-            people.add_person(name, ledger, clock, actor="a test", full=name.title(), roles=[role])
-    with suppress(Exception):
-        people.add_group("the-desk", ledger, clock, actor="a test", roles=["stakeholder"], members=["ada.b"])
+        people.add_person(name, ledger, clock, actor="a test", full=name.title(), roles=[role])
+    people.add_group("the-desk", ledger, clock, actor="a test", roles=["stakeholder"], members=["ada.b"])
     asked = notes.write(Ref("model", model), "Why is rain so important?\n<b>Not bold.</b>", ledger, clock, by="ada.b", kind="question", to=["grace.h"])
     notes.write(Ref("model", model), "Because roads are wet.", ledger, clock, by="grace.h", answers=asked.id)
-    with suppress(Exception):
-        owners.hand_over(Ref("model", model), "grace.h", ledger, clock, by="ada.b", text="You know it best.")
-    return world
+    owners.hand_over(Ref("model", model), "grace.h", ledger, clock, by="ada.b", text="You know it best.")
+    return full
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +124,7 @@ def walked(served: Console, browser: Any) -> dict[str, Any]:
     context = browser.new_context(viewport=WIDE, color_scheme="light")
     tab = heard.to(context.new_page())
     tab.goto(served.link)
+    command(context, served, tab.locator("input[name=csrf]").first.get_attribute("value"))
     waiting, seen, wrong, texts = ["/"], dict[str, str](), list[str](), dict[str, str]()
     while waiting and len(seen) < MOST:
         path = waiting.pop(0)
@@ -119,6 +150,14 @@ def walked(served: Console, browser: Any) -> dict[str, Any]:
     state = context.storage_state()
     context.close()
     return {"pages": seen, "wrong": wrong, "heard": heard.said, "texts": texts, "state": state}
+
+
+def command(context: Any, served: Console, csrf: str) -> None:
+    """Have the server run a command for whoever is signed in, and wait until it has ended."""
+    told = context.request.post(f"{served.base}/api/v1/commands", data={"argv": ["models", "--json"]}, headers={"x-csrf-token": csrf}).json()
+    while told["status"] == "running":
+        told = context.request.get(f"{served.base}/api/v1/commands/{told['id']}?wait=5").json()
+    assert told["code"] == 0, told
 
 
 def local(link: str, base: str) -> str:

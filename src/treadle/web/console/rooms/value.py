@@ -43,7 +43,7 @@ def value(asked: Asked) -> dict[str, Any]:
     ws = asked.ws
     now = ws.clock.now()
     months = _months(now)
-    runs = ws.ledger.find(RUN, after=iso(datetime.fromisoformat(f"{months[0]}-01T00:00:00+00:00")))
+    runs = ws.ledger.find(RUN, after=iso(datetime.fromisoformat(f"{months[-1]}-01T00:00:00+00:00")))
     page = listed(ws, KIND, None, asked.query, told)
     models = [_model(asked, name) for name in ws.project.models]
     return {**page, "months": months, "costs": _costs(runs, months), "dearest": _dearest(runs), "models": models}
@@ -90,7 +90,7 @@ def _months(now: datetime) -> list[str]:
     for _ in range(MONTHS):
         found.append(f"{year:04d}-{month:02d}")
         year, month = (year, month - 1) if month > 1 else (year - 1, 12)
-    return found[::-1]
+    return found
 
 
 def _costs(runs: Sequence[Record], months: Sequence[str]) -> list[dict[str, Any]]:
