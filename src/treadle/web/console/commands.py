@@ -2,7 +2,8 @@
 
 Each is a process of its own, with a list of arguments and no shell, that acts in the person's name; what it prints lies in files below the project's
 home until an hour after its end. What may be run, and the permission it needs, is the command line's to say (`cli/served.py`); the file of
-`--out` comes back to whoever asked. The record (kind `command`) keeps the command's name, not its arguments: they may hold what should be forgotten one day.
+`--out` comes back to whoever asked. The record (kind `command`) keeps the command's name, not its arguments: they may hold what should be
+forgotten one day.
 """
 
 from __future__ import annotations

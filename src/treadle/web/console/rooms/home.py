@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.assemble import Workspace
 from treadle.core.clock import iso
-from treadle.pipelines.run import RUN
+from treadle.report import costs
 from treadle.report.waiting import Waits
 from treadle.report.waiting import waiting as everything_waiting
 from treadle.report.wheel import drawn
@@ -69,9 +69,8 @@ def _first(models: list[dict[str, Any]], waits: list[dict[str, Any]], asked: Ask
 
 def _month(ws: Workspace, now: datetime) -> dict[str, Any]:
     """What this month's runs have cost: how many, and their seconds."""
-    start = iso(now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
-    runs = ws.ledger.find(RUN, after=start)
-    return {"since": start, "runs": len(runs), "seconds": sum(float(r.get("seconds", 0.0)) for r in runs)}
+    sums = [of for (_, month), of in costs.costs(ws).sums.items() if month == iso(now)[:7]]
+    return {"month": iso(now)[:7], "runs": int(sum(of["runs"] for of in sums)), "seconds": sum(of["seconds"] for of in sums)}
 
 
 def _shown(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, Any]]:
