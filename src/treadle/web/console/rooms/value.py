@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from treadle.backtest.run import KIND
-from treadle.core.clock import iso
 from treadle.core.errors import NotFound
 from treadle.core.records import Record
 from treadle.live import retraining
 from treadle.monitoring import alarms
-from treadle.pipelines.run import RUN
-from treadle.report import backtest
+from treadle.report import backtest, run_costs
 from treadle.web.console.operation import Asked, Operation, Pages, listed
 
 MONTHS = 12
-DEAREST = 10  # runs shown one by one
 
 
 class Compare(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +38,10 @@ def value(asked: Asked) -> dict[str, Any]:
     ws = asked.ws
     now = ws.clock.now()
     months = _months(now)
-    runs = ws.ledger.find(RUN, after=iso(datetime.fromisoformat(f"{months[-1]}-01T00:00:00+00:00")))
+    spent = run_costs.costs(ws.ledger, months)
     page = listed(ws, KIND, None, asked.query, told)
     models = [_model(asked, name) for name in ws.project.models]
-    return {**page, "months": months, "costs": _costs(runs, months), "dearest": _dearest(runs), "models": models}
+    return {**page, "months": months, "costs": spent["of"], "dearest": spent["dearest"], "models": models}
 
 
 def see(asked: Asked) -> dict[str, Any]:
@@ -90,29 +86,6 @@ def _months(now: datetime) -> list[str]:
         found.append(f"{year:04d}-{month:02d}")
         year, month = (year, month - 1) if month > 1 else (year - 1, 12)
     return found
-
-
-def _costs(runs: Sequence[Record], months: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each model and pipeline: runs, seconds on the clock and of CPU, in all and by month."""
-    found: dict[str, dict[str, Any]] = defaultdict(lambda: {"runs": Counter(), "seconds": Counter(), "cpu": Counter()})
-    for r in runs:
-        if not r.get("replayed"):
-            of, month = found[r["scope"]], r.created_at[:7]
-            of["runs"][month] += 1
-            of["seconds"][month] += float(r.get("seconds", 0.0))
-            of["cpu"][month] += float(r.get("cpu", 0.0))
-    said = [
-        {"scope": scope, **{what: sum(of[what].values()) for what in of},
-         "by_month": [{"month": m, **{what: of[what][m] for what in of}} for m in months]}
-        for scope, of in found.items()
-    ]  # fmt: skip
-    return sorted(said, key=lambda s: -s["seconds"])
-
-
-def _dearest(runs: Sequence[Record]) -> list[dict[str, Any]]:
-    most = sorted(runs, key=lambda r: -float(r.get("seconds", 0.0)))[:DEAREST]
-    wanted = ("scope", "status", "started", "seconds", "cpu")
-    return [{"id": r.id, **{k: r.get(k) for k in wanted}, "because": r["cause"].get("kind", "")} for r in most]
 
 
 def _model(asked: Asked, name: str) -> dict[str, Any]:
