@@ -24,6 +24,33 @@ from treadle.serving.loaded import Loaded  # noqa: E402
 settings.register_profile("treadle", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("treadle")
 
+# Files whose tests one of the test processes does, one after another: what they share is costly to make, or starts a Ray, of which one at a time is
+# enough. By file and not by pytest.mark.xdist_group, which pytest-xdist 3.8 does not heed with pytest 9.2.
+TOGETHER = {
+    "tests/backends/test_ray_executor.py": "ray",
+    "tests/stories/test_executors_agree.py": "ray",
+    "tests/governance/test_datasheet.py": "persons",
+    "tests/governance/test_erase.py": "persons",
+    "tests/mlflow_face/test_registry.py": "mlflow",
+    "tests/mlflow_face/test_tracking.py": "mlflow",
+    **{file: file for file in (
+        "tests/backtest/test_backtest.py", "tests/examples/test_construction_data.py", "tests/scoring/test_score.py", "tests/stories/test_features.py",
+        "tests/stories/test_foreign.py", "tests/web/test_console.py", "tests/web/test_report.py",
+    )},
+}  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+    return Together(config, log)
+
+
 PART = 3  # of the examples a property is declared with are drawn each time; all by `make test-slow`, which sets TREADLE_EXAMPLES=all
 
 

@@ -42,8 +42,6 @@ from treadle.ports.executor import Resources, Task, WorkerLost
 from treadle.testing import ray_apart
 from treadle.testing.executor_contract import WorkersContract, add, gone, span, wait_until
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 # Tests carry no token, and a busy machine takes its time.
 _ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
 

@@ -23,8 +23,6 @@ from treadle.core.errors import DataError, UsageError
 from treadle.testing.command import treadle
 from treadle.training.losses import auc
 
-pytestmark = pytest.mark.xdist_group("backtest")  # what they share is made once
-
 START, CHANGE, BEGIN = "2024-01-01", "2024-02-10", "2024-02-01"
 PROJECT = """import polars as pl
 import treadle as tr

@@ -17,8 +17,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
-pytestmark = pytest.mark.xdist_group("construction")  # what they share is made once
-
 FOLDER = Path(__file__).parents[2] / "examples" / "construction"
 
 

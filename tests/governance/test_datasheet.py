@@ -23,8 +23,6 @@ from treadle.persons import erase as work
 from treadle.testing.command import treadle
 from treadle.testing.persons import ADA
 
-pytestmark = pytest.mark.xdist_group("persons")  # what they share is made once
-
 MLCROISSANT = "mlcroissant==1.1.1"
 ENVIRONMENT = Path(__file__).parents[2] / "benchmarks" / ".environments" / "mlcroissant"
 READ = """

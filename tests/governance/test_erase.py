@@ -21,8 +21,6 @@ from treadle.registry import versions as registry
 from treadle.testing.forgotten import holding
 from treadle.testing.persons import ADA, BAD, OLD_EMAIL
 
-pytestmark = pytest.mark.xdist_group("persons")  # what they share is made once
-
 TEXTS = (ADA.id, ADA.name, ADA.email, OLD_EMAIL)
 Opened = Callable[[], Workspace]
 

@@ -13,8 +13,6 @@ from mlflow.exceptions import MlflowException
 
 from treadle.assemble import Workspace
 
-pytestmark = pytest.mark.xdist_group("mlflow")  # what they share is made once
-
 MODEL = "deliveries-late"
 Turned = tuple[Workspace, list[str]]
 

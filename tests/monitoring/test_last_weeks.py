@@ -14,7 +14,7 @@ from treadle.assemble import Workspace
 from treadle.monitoring import bootstrap, charts, ranking
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.detectors import adwin, attribution, duplicates, fairness, jump, outliers, page_hinkley, service, units, volume
-from treadle.monitoring.detectors.cusum import peaks
+from treadle.monitoring.detectors.cusum import FAST, peaks
 from treadle.monitoring.explain import explaining, sums_of
 from treadle.monitoring.figures import figures
 from treadle.monitoring.recent import Recent
@@ -43,8 +43,9 @@ def test_alarms_on_days_that_resemble_each_other_come_at_about_the_stated_rate(m
     rng, silent, series, days = np.random.default_rng(11), 0, 150, 91
     for i in range(series):
         values, future = autoregression(rng, 90, r), autoregression(rng, days, r)
-        h = charts.cusum_threshold(values, 1 / 91, seed=i).threshold
-        silent += int(peaks(((future - values.mean()) / values.std(ddof=1))[None])[0] <= h)
+        limits = charts.chart_limits(values, 1 / 91, watched=1, two_sided=True, seed=i)
+        z = ((future - values.mean()) / values.std(ddof=1))[None]
+        silent += bool(peaks(z)[0] <= limits.threshold and peaks(z, FAST)[0] <= limits.fast and np.abs(z).max() <= limits.single)
     rate = -np.log(max(silent, 0.5) / series)
     assert (rate > 3.5) if one_by_one else (0.6 < rate < 2.5)
 

@@ -28,7 +28,7 @@ from treadle.testing.persons import write_persons
 from treadle.testing.ray_apart import TOLERANT
 from treadle.wheel.turn import turn
 
-pytestmark = [pytest.mark.story, pytest.mark.xdist_group("score")]  # what they share is made once
+pytestmark = pytest.mark.story
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ def trained(folder: Path, home: str, executor: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.story
-@pytest.mark.xdist_group("ray")
 def test_the_same_project_gives_the_same_model_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if ray_apart.elsewhere(request):
         return

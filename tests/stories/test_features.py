@@ -24,7 +24,7 @@ from treadle.ports.online import Key, Value
 from treadle.reactions import step
 from treadle.wheel.turn import turn
 
-pytestmark = [pytest.mark.story, pytest.mark.xdist_group("features")]  # what they share is made once
+pytestmark = pytest.mark.story
 PROJECT = '''
     import polars as pl
 

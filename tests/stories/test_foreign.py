@@ -23,7 +23,7 @@ from treadle.testing.command import treadle
 from treadle.wheel.take_over import onnx_file
 from treadle.wheel.turn import turn
 
-pytestmark = [pytest.mark.story, pytest.mark.xdist_group("foreign")]  # what they share is made once
+pytestmark = pytest.mark.story
 
 PROJECT = """import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin

@@ -54,10 +54,14 @@ def rows_of(ws: Workspace, model: Model, loaded: Loaded) -> tuple[pl.DataFrame, 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("console") / "deliveries"
+    return build(tmp_path_factory.mktemp("console") / "deliveries", owner="the <b>dispatch</b> desk", goal=EVIL, sentence=f"It is worse: {EVIL}")
+
+
+def build(folder: Path, *, owner: str, goal: str, sentence: str) -> World:
+    """The world in a new folder. `sentence` is that of its alarm. The pictures of the docs are taken of one, too (scripts/screenshots.py)."""
     write_blank(folder, "deliveries")
     file = folder / "project.py"
-    file.write_text(file.read_text().replace('owner="me", goal="predict late"', f'owner="the <b>dispatch</b> desk", goal="{EVIL}"'))
+    file.write_text(file.read_text().replace('owner="me", goal="predict late"', f'owner="{owner}", goal="{goal}"'))
     ws = open_workspace(folder)
     model = ws.model()
     turn(ws, model, cause=PERSON)
@@ -75,7 +79,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     ws.predictions.write(log, outcomes)
     promote.challenge(model.name, 2, ws.ledger, ws.clock, actor="ann")
     promote.promote(model.name, {"by": "a person"}, ws.ledger, ws.clock, actor="bob")
-    found = Finding("quality", "excess_loss", 5.0, 4.0, int(moments[0]), int(moments[-1]), (("rain", 0.3),), f"It is worse: {EVIL}")
+    found = Finding("quality", "excess_loss", 5.0, 4.0, int(moments[0]), int(moments[-1]), (("rain", 0.3),), sentence)
     alarm = alarms.raise_alarm(model.name, 2, found, ws.ledger, ws.clock)
     assert alarm is not None
     return World(ws, model, moments, truth, said, frozen, alarm.id)

@@ -23,8 +23,6 @@ from treadle.report.answers import answers
 from treadle.report.summed import areas
 from treadle.training.losses import auc
 
-pytestmark = pytest.mark.xdist_group("report")  # what they share is made once
-
 World = Any  # conftest's, which tests get as a fixture and cannot import
 
 

@@ -16,13 +16,118 @@ class Operations:
         """How the project stands: models, stations of the loop, what needs a person. Needs 'home.see'."""
         return dict(self._ask("GET", "/home", {}, {"model": model}))
 
-    def runs_list(self, *, limit: int | None = None, after: str | None = None, scope: str | None = None, status: str | None = None) -> dict[str, Any]:
-        """The runs, newest first. Needs 'runs.see'."""
-        return dict(self._ask("GET", "/runs", {}, {"limit": limit, "after": after, "scope": scope, "status": status}))
+    def runs_list(
+        self, *, limit: int | None = None, after: str | None = None, kind: str | None = None, scope: str | None = None, status: str | None = None,
+        cause: str | None = None, by: str | None = None, query: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The runs, newest first, by filters and by a question over parameters and metrics. Needs 'runs.see'."""
+        return dict(
+            self._ask("GET", "/runs", {}, {"limit": limit, "after": after, "kind": kind, "scope": scope, "status": status, "cause": cause, "by": by,
+            "query": query})
+        )  # fmt: skip
+
+    def runs_compare(self, *, run: list[str], metric: str | None = None) -> dict[str, Any]:
+        """Two to eight runs side by side. Needs 'runs.see'."""
+        return dict(self._ask("GET", "/runs/compare", {}, {"run": run, "metric": metric}))
 
     def runs_see(self, run: str) -> dict[str, Any]:
-        """One run: its steps with times, reasons and logs. Needs 'runs.see'."""
+        """One run: its steps with times, reasons and logs, parameters, metrics, what it made. Needs 'runs.see'."""
         return dict(self._ask("GET", "/runs/{run}", {"run": run}, {}))
+
+    def runs_tail(self, run: str, *, step: str, lines: int | None = None) -> dict[str, Any]:
+        """The last lines of a step's log, also while it runs. Needs 'runs.see'."""
+        return dict(self._ask("GET", "/runs/{run}/tail", {"run": run}, {"step": step, "lines": lines}))
+
+    def runs_log(self, run: str, *, step: str | None = None) -> bytes:
+        """The whole log of a step, or of all steps, as a file. Needs 'runs.see'."""
+        return bytes(self._ask("GET", "/runs/{run}/log", {"run": run}, {"step": step}, raw=True))
+
+    def runs_start(
+        self, *, target: str, params: str | None = None, as_of: str | None = None, until: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run a model or pipeline. Needs 'runs.start'."""
+        return dict(self._ask("POST", "/runs/start", {}, {"target": target, "params": params, "as_of": as_of, "until": until}, key=key))
+
+    def runs_resume(self, run: str, *, key: str | None = None) -> dict[str, Any]:
+        """Go on with a run. Needs 'runs.start'."""
+        return dict(self._ask("POST", "/runs/{run}/resume", {"run": run}, {}, key=key))
+
+    def runs_stop(self, run: str, *, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Stop a run; what had finished is kept. Needs 'runs.stop'."""
+        return dict(self._ask("POST", "/runs/{run}/stop", {"run": run}, {"reason": reason}, key=key))
+
+    def runs_answer(self, run: str, *, step: str, answer: str, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Answer a step that asks a person. Needs 'runs.start'."""
+        return dict(self._ask("POST", "/runs/{run}/answer", {"run": run}, {"step": step, "answer": answer, "reason": reason}, key=key))
+
+    def data_list(self) -> dict[str, Any]:
+        """The data sets and feature views, and how each stands. Needs 'data.see'."""
+        return dict(self._ask("GET", "/data", {}, {}))
+
+    def features_list(self, *, column: str | None = None) -> dict[str, Any]:
+        """Every feature, and what breaks without a column. Needs 'data.see'."""
+        return dict(self._ask("GET", "/features", {}, {"column": column}))
+
+    def features_see(self, view: str) -> dict[str, Any]:
+        """One feature view. Needs 'data.see'."""
+        return dict(self._ask("GET", "/features/{view}", {"view": view}, {}))
+
+    def features_materialise(self, view: str, *, key: str | None = None) -> dict[str, Any]:
+        """Bring the online values of a view up to date. Needs 'data.fix'."""
+        return dict(self._ask("POST", "/features/{view}/materialise", {"view": view}, {}, key=key))
+
+    def data_see(self, dataset: str, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
+        """One data set: contract, columns, versions, lineage. Needs 'data.see'."""
+        return dict(self._ask("GET", "/data/{dataset}", {"dataset": dataset}, {"limit": limit, "after": after}))
+
+    def data_diff(self, dataset: str, *, old: str | None = None, new: str | None = None) -> dict[str, Any]:
+        """What differs between two versions. Needs 'data.see'."""
+        return dict(self._ask("GET", "/data/{dataset}/diff", {"dataset": dataset}, {"old": old, "new": new}))
+
+    def data_columns(self, dataset: str, *, version: str | None = None) -> dict[str, Any]:
+        """How the columns of a version are distributed. Needs 'data.see'."""
+        return dict(self._ask("GET", "/data/{dataset}/columns", {"dataset": dataset}, {"version": version}))
+
+    def data_accept(self, dataset: str, *, reason: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Accept a change of columns that stopped a run. Needs 'data.fix'."""
+        return dict(self._ask("POST", "/data/{dataset}/accept", {"dataset": dataset}, {"reason": reason, "expect": expect}, key=key))
+
+    def quarantine_list(self, dataset: str, *, limit: int | None = None, skip: int | None = None) -> dict[str, Any]:
+        """Rows that broke their contract, with reasons. Needs 'data.rows'."""
+        return dict(self._ask("GET", "/data/{dataset}/quarantine", {"dataset": dataset}, {"limit": limit, "skip": skip}))
+
+    def quarantine_fix(self, dataset: str, *, row: str, values: str, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Correct values of a row that was set aside. Needs 'data.fix'."""
+        return dict(
+            self._ask("POST", "/data/{dataset}/quarantine/fix", {"dataset": dataset}, {"row": row, "values": values, "reason": reason}, key=key)
+        )  # fmt: skip
+
+    def quarantine_release(self, dataset: str, *, row: str, reason: str, key: str | None = None) -> dict[str, Any]:
+        """Let a row in as it is. Needs 'data.fix'."""
+        return dict(self._ask("POST", "/data/{dataset}/quarantine/release", {"dataset": dataset}, {"row": row, "reason": reason}, key=key))
+
+    def quarantine_undo(self, dataset: str, *, row: str, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Take a decision about a row back. Needs 'data.fix'."""
+        return dict(self._ask("POST", "/data/{dataset}/quarantine/undo", {"dataset": dataset}, {"row": row, "reason": reason}, key=key))
+
+    def backtest_list(self, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
+        """Comparisons of policies, and what runs have cost. Needs 'backtest.see'."""
+        return dict(self._ask("GET", "/value", {}, {"limit": limit, "after": after}))
+
+    def backtest_see(self, backtest: str) -> dict[str, Any]:
+        """One comparison of policies. Needs 'backtest.see'."""
+        return dict(self._ask("GET", "/value/{backtest}", {"backtest": backtest}, {}))
+
+    def backtest_start(
+        self, *, model: str, policies: str | None = None, start: str | None = None, end: str | None = None, cpu_price: float | None = None,
+        training_price: float | None = None, miss_price: float | None = None, alarm_price: float | None = None, currency: str | None = None, key:
+        str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Compare policies of retraining on recorded history. Needs 'backtest.run'."""
+        return dict(
+            self._ask("POST", "/value/start", {}, {"model": model, "policies": policies, "start": start, "end": end, "cpu_price": cpu_price,
+            "training_price": training_price, "miss_price": miss_price, "alarm_price": alarm_price, "currency": currency}, key=key)
+        )  # fmt: skip
 
     def commands_list(self, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
         """The commands that the server ran, newest first. Needs 'home.see'."""
@@ -53,11 +158,11 @@ class Operations:
         return dict(self._ask("GET", "/models", {}, {}))
 
     def models_see(self, model: str, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
-        """One model: how it stands, its versions, what waits. Needs 'models.see'."""
+        """One model: how it stands, its versions. Needs 'models.see'."""
         return dict(self._ask("GET", "/models/{model}", {"model": model}, {"limit": limit, "after": after}))
 
     def models_report(self, model: str) -> bytes:
-        """The whole report as a file; reads the whole prediction log. Needs 'models.see'."""
+        """The whole report as a file; reads the prediction log. Needs 'models.see'."""
         return bytes(self._ask("GET", "/models/{model}/report", {"model": model}, {}, raw=True))
 
     def models_compare(self, model: str, *, old: int, new: int, runs: bool | None = None) -> dict[str, Any]:
@@ -85,14 +190,16 @@ class Operations:
     ) -> dict[str, Any]:  # fmt: skip
         """Approve or reject a version. Needs 'models.approve'."""
         return dict(
-            self._ask("POST", "/models/{model}/versions/{number}/answer", {"model": model, "number": number}, {"answer": answer, "evidence": evidence, "reason": reason, "lasts": lasts}, key=key)
-        )
+            self._ask("POST", "/models/{model}/versions/{number}/answer", {"model": model, "number": number}, {"answer": answer, "evidence":
+            evidence, "reason": reason, "lasts": lasts}, key=key)
+        )  # fmt: skip
 
     def models_waive(self, model: str, *, gate: str, reason: str, until: str, number: int | None = None, key: str | None = None) -> dict[str, Any]:
         """Waive a gate for a time. Needs 'models.waive'."""
         return dict(
-            self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number}, key=key)
-        )
+            self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number},
+            key=key)
+        )  # fmt: skip
 
     def deployments_list(self) -> dict[str, Any]:
         """What answers, model by model. Needs 'deployments.see'."""
@@ -135,13 +242,15 @@ class Operations:
         return dict(self._ask("GET", "/deployments/{model}/try", {"model": model}, {}))
 
     def deployments_try_it(
-        self, model: str, *, row: Mapping[str, Any] | None = None, names: list[str] | None = None, values: list[str] | None = None, key: str | None = None
+        self, model: str, *, row: Mapping[str, Any] | None = None, names: list[str] | None = None, values: list[str] | None = None, key: str | None
+        = None
     ) -> dict[str, Any]:  # fmt: skip
         """Ask an endpoint for a prediction by hand. Needs 'deployments.try'."""
         return dict(self._ask("POST", "/deployments/{model}/try", {"model": model}, {"row": row, "names": names, "values": values}, key=key))
 
     def notes_list(
-        self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status: str | None = None
+        self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status:
+        str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """The notes about everything, newest first. Needs 'home.see'."""
         return dict(self._ask("GET", "/notes", {}, {"limit": limit, "after": after, "by": by, "on": on, "kind": kind, "status": status}))
@@ -201,12 +310,14 @@ class Operations:
         return dict(self._ask("POST", "/owners/take-back", {}, {"on": on, "expect": expect, "text": text}, key=key))
 
     def audit_list(
-        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, limit: int | None = None, after: str | None = None
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None,
+        limit: int | None = None, after: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """The entries of the audit log, newest first. Needs 'audit.see'."""
         return dict(
-            self._ask("GET", "/audit", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "limit": limit, "after": after})
-        )
+            self._ask("GET", "/audit", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "limit": limit, "after":
+            after})
+        )  # fmt: skip
 
     def audit_state(self) -> dict[str, Any]:
         """Whether the chain of hashes holds, going on from what this server checked before. Needs 'audit.see'."""
@@ -217,12 +328,70 @@ class Operations:
         return dict(self._ask("GET", "/audit/check", {}, {}))
 
     def audit_export(
-        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, format: str | None = None
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None,
+        format: str | None = None
     ) -> bytes:  # fmt: skip
         """The log as lines of JSON or as CSV. Needs 'audit.export'."""
         return bytes(
-            self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format}, raw=True)
-        )
+            self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format},
+            raw=True)
+        )  # fmt: skip
+
+    def alarms_list(
+        self, *, limit: int | None = None, after: str | None = None, status: str | None = None, model: str | None = None, kind: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The alarms, newest first; the open ones if nothing is said. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/alarms", {}, {"limit": limit, "after": after, "status": status, "model": model, "kind": kind}))
+
+    def alarms_see(self, alarm: str) -> dict[str, Any]:
+        """One alarm: causes, evidence, what was done. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/alarms/{alarm}", {"alarm": alarm}, {}))
+
+    def alarms_acknowledge(self, alarm: str, *, note: str | None = None, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Say that somebody is at it. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/acknowledge", {"alarm": alarm}, {"note": note, "expect": expect}, key=key))
+
+    def alarms_snooze(self, alarm: str, *, until: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Tell nobody of it for a while. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/snooze", {"alarm": alarm}, {"until": until, "expect": expect}, key=key))
+
+    def alarms_resolve(self, alarm: str, *, because: str, expect: int | None = None, key: str | None = None) -> dict[str, Any]:
+        """Close an alarm, with a reason. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/alarms/{alarm}/resolve", {"alarm": alarm}, {"because": because, "expect": expect}, key=key))
+
+    def reactions_list(
+        self, *, limit: int | None = None, after: str | None = None, model: str | None = None, status: str | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was done by itself about which cause. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/reactions", {}, {"limit": limit, "after": after, "model": model, "status": status}))
+
+    def reactions_answer(self, reaction: str, *, answer: str, reason: str | None = None, key: str | None = None) -> dict[str, Any]:
+        """Say yes or no to a retrained version that waits. Needs 'alarms.answer'."""
+        return dict(self._ask("POST", "/reactions/{reaction}/answer", {"reaction": reaction}, {"answer": answer, "reason": reason}, key=key))
+
+    def monitors_see(self, model: str) -> dict[str, Any]:
+        """What a watch sees: drift, quality, limits, false alarms. Needs 'alarms.see'."""
+        return dict(self._ask("GET", "/monitors/{model}", {"model": model}, {}))
+
+    def why_find(self, *, text: str | None = None) -> dict[str, Any]:
+        """Predictions by id, or by the key of what they are about. Needs 'predictions.see'."""
+        return dict(self._ask("GET", "/why", {}, {"text": text}))
+
+    def why_see(self, prediction: str) -> dict[str, Any]:
+        """The whole story of one prediction, and what moved it. Needs 'predictions.see'."""
+        return dict(self._ask("GET", "/why/{prediction}", {"prediction": prediction}, {}))
+
+    def why_ask(self, prediction: str) -> dict[str, Any]:
+        """What a person is asked about a prediction. Needs 'predictions.judge'."""
+        return dict(self._ask("GET", "/why/{prediction}/truth", {"prediction": prediction}, {}))
+
+    def why_judge(self, prediction: str, *, value: str, key: str | None = None) -> dict[str, Any]:
+        """Say the truth of a prediction. Needs 'predictions.judge'."""
+        return dict(self._ask("POST", "/why/{prediction}/truth", {"prediction": prediction}, {"value": value}, key=key))
+
+    def lineage_see(self, kind: str, id: str) -> dict[str, Any]:
+        """What a thing comes from and led to, one step each way. Needs 'models.see'."""
+        return dict(self._ask("GET", "/lineage/{kind}/{id}", {"kind": kind, "id": id}, {}))
 
     def access_see(self) -> dict[str, Any]:
         """People, groups and roles. Needs 'access.see'."""
@@ -241,20 +410,24 @@ class Operations:
         return dict(self._ask("GET", "/access/groups/{group}", {"group": group}, {}))
 
     def access_add_person(
-        self, *, name: str, full: str | None = None, email: str | None = None, password: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, key: str | None = None
+        self, *, name: str, full: str | None = None, email: str | None = None, password: str | None = None, roles: list[str] | None = None, groups:
+        list[str] | None = None, key: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Add a person. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/people", {}, {"name": name, "full": full, "email": email, "password": password, "roles": roles, "groups": groups}, key=key)
-        )
+            self._ask("POST", "/access/people", {}, {"name": name, "full": full, "email": email, "password": password, "roles": roles, "groups":
+            groups}, key=key)
+        )  # fmt: skip
 
     def access_change_person(
-        self, person: str, *, expect: int, full: str | None = None, email: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, disabled: bool | None = None, key: str | None = None
+        self, person: str, *, expect: int, full: str | None = None, email: str | None = None, roles: list[str] | None = None, groups: list[str] |
+        None = None, disabled: bool | None = None, key: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Say what a person holds; all of it is replaced. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/people/{person}", {"person": person}, {"expect": expect, "full": full, "email": email, "roles": roles, "groups": groups, "disabled": disabled}, key=key)
-        )
+            self._ask("POST", "/access/people/{person}", {"person": person}, {"expect": expect, "full": full, "email": email, "roles": roles,
+            "groups": groups, "disabled": disabled}, key=key)
+        )  # fmt: skip
 
     def access_set_password(self, person: str, *, password: str, key: str | None = None) -> dict[str, Any]:
         """Set a password; the person's sessions end. Needs 'access.change'."""
@@ -289,8 +462,9 @@ class Operations:
     ) -> dict[str, Any]:  # fmt: skip
         """Say what a role holds. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/roles/{role}", {"role": role}, {"expect": expect, "title": title, "sentence": sentence, "permissions": permissions}, key=key)
-        )
+            self._ask("POST", "/access/roles/{role}", {"role": role}, {"expect": expect, "title": title, "sentence": sentence, "permissions":
+            permissions}, key=key)
+        )  # fmt: skip
 
     def access_reset_role(self, role: str, *, expect: int, key: str | None = None) -> dict[str, Any]:
         """Give a built-in role its profile back, or take one away. Needs 'access.change'."""

@@ -11,7 +11,7 @@ from treadle.core.clock import iso
 from treadle.core.errors import NotFound
 from treadle.core.ids import check_id
 from treadle.core.masking import masked_row
-from treadle.core.records import Event, Record, Ref
+from treadle.core.records import Event, Record
 from treadle.ports.ledger import Ledger
 from treadle.ports.predictions import PredictionLog
 from treadle.registry import packages, versions
@@ -41,7 +41,7 @@ def story(
     output, state = recalibration.told(found)
     return {
         "prediction": {
-            "id": found.id, "model": found.model, "for": _moment(found.moment), "answered": _moment(found.answered),
+            "id": found.id, "model": found.model, "for": iso_of(found.moment), "answered": iso_of(found.answered),
             "answered_by": f"version {found.version}",
             "as": found.variant, "output": _labelled(version, output), "microseconds": found.micros,
             **({"recalibrated": {"by": state, "its_own_output": _labelled(version, found.output)}} if state is not None else {}),
@@ -49,7 +49,7 @@ def story(
         },
         "inputs": masked_row(_inputs(json.loads(found.inputs), signature), personal or {}),
         "features": masked_row(dict(zip(names, values)), personal or {}) if len(names) == len(values) else values,
-        "outcome": [{"value": o.value, "known": _moment(o.known), "source": o.source} for o in outcomes] or "not known yet",
+        "outcome": [{"value": o.value, "known": iso_of(o.known), "source": o.source} for o in outcomes] or "not known yet",
         "version": {
             "id": version.id, "status": version["status"], "family": version["family"], "params": version["params"], "format": version["format"],
             "parity": version["parity"], "package": version["package"]["digest"], "registered": version.created_at,
@@ -71,22 +71,10 @@ def story(
 
 def decisions(model: str, number: int, ledger: Ledger) -> list[Event]:
     """Every event in which this version began to answer, got a share, took over or was thrown out: who decided, and on what evidence."""
-    found = []
-    for event in _events(ledger):
-        if event.subject == Ref(versions.DEPLOYMENT, model) and number in (
-            event.body.get("champion"),
-            event.body.get("challenger"),
-            event.body.get("instead_of"),
-        ):
-            found.append(event)
-    return found
-
-
-def _events(ledger: Ledger) -> list[Event]:
     found: list[Event] = []
     seq = 0
-    while batch := ledger.events_since(seq, kinds=_APPROVALS):
-        found.extend(batch)
+    while batch := ledger.events_since(seq, kinds=_APPROVALS, subject_kind=versions.DEPLOYMENT, subject_id=model):
+        found += [e for e in batch if number in (e.body.get("champion"), e.body.get("challenger"), e.body.get("instead_of"))]
         seq = batch[-1].seq
     return found
 
@@ -130,7 +118,7 @@ def _signature(version: Record, read_blob: Any) -> dict[str, Any]:
 def _inputs(inputs: dict[str, Any], signature: Mapping[str, Any]) -> dict[str, Any]:
     """What the caller sent; moments, which are logged as microseconds, in words."""
     moments = {f["name"] for f in signature["request"] if f["kind"] == "timestamp"}
-    return {name: _moment(value) if name in moments and value is not None else value for name, value in inputs.items()}
+    return {name: iso_of(value) if name in moments and value is not None else value for name, value in inputs.items()}
 
 
 def _labelled(version: Record, output: tuple[float, ...]) -> Mapping[str, float] | float | None:
@@ -140,5 +128,6 @@ def _labelled(version: Record, output: tuple[float, ...]) -> Mapping[str, float]
     return {str(label): p for label, p in zip(labels, output)} if labels else output[0]
 
 
-def _moment(micros: int) -> str:
+def iso_of(micros: int) -> str:
+    """Microseconds since 1970 as ISO text."""
     return iso(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros))

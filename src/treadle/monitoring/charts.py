@@ -33,7 +33,7 @@ import numpy as np
 from treadle.monitoring.blocks import BlockStats
 from treadle.monitoring.bootstrap import draw, replay
 from treadle.monitoring.detectors import adwin, page_hinkley
-from treadle.monitoring.detectors.cusum import FAST, SLACK, peaks
+from treadle.monitoring.detectors.cusum import FAST, peaks
 from treadle.monitoring.thresholds import LEAST_REFERENCE, Chart, Limits
 
 PATHS = 2_000
@@ -41,23 +41,6 @@ LONGEST = 120  # blocks simulated; a lower rate is met on a shorter path, by its
 FEW = 10
 MARGIN = 1.05  # above what replays reach, which show nothing that was not recorded
 _LEAST_RATE = 1e-6
-
-
-def cusum_threshold(values: np.ndarray, rate: float, *, watched: int = 1, two_sided: bool = True, slack: float = SLACK, seed: int = 0) -> Limits:
-    """The CUSUM threshold h at which blocks like `values` alarm falsely `rate / watched` times per block, where the CUSUM alone is judged.
-
-    Args:
-        values: the statistic of each drift-free block, (n,), in any unit: what is watched is its standardised value.
-        rate: tolerated false alarms per block, over all things watched together: `false_alarms.within(every)`.
-        watched: among how many things that rate is shared (Bonferroni).
-    """
-    each = share_of(rate, watched)
-    length = max(1, min(LONGEST, round(1 / each)))
-    rng = np.random.default_rng(seed)
-    highest = peaks(_paths(values, length, rng), slack, two_sided=two_sided)
-    h = float(np.quantile(highest, exp(-each * length), method="higher"))
-    silent = float((peaks(_paths(values, length, rng), slack, two_sided=two_sided) <= h).mean())
-    return Limits(threshold=h, rate=each, achieved=-log(max(silent, 0.5 / PATHS)) / length)
 
 
 def chart_limits(

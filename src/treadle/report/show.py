@@ -6,7 +6,7 @@ from typing import Any
 
 METRICS = {
     "roc_auc": "ROC-AUC", "log_loss": "log loss", "brier": "Brier score", "accuracy": "accuracy", "mae": "mean absolute error",
-    "rmse": "root mean square error", "r2": "R²",
+    "rmse": "root mean square error", "r2": "R²", "average_precision": "average precision",
 }  # fmt: skip
 HIGHER = {"roc_auc", "accuracy", "r2"}
 NONE = "–"

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from treadle.web.console.site import Site
 from treadle.web.guard import HEADERS
 
+# Pages tell their own site where a form comes from: under 'no-referrer' a browser sends `Origin: null`, which is refused as another site's.
+SENT = {**HEADERS, "Referrer-Policy": "same-origin"}
 LARGEST_BODY = 1_000_000
 METHODS = ("GET", "HEAD", "POST")
 POLICY = "default-src 'none'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -38,7 +40,7 @@ class Frame:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SENT.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", POLICY)
                 if self._site.secure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -30,11 +31,13 @@ _STATUSES = {
 
 def described(operations: list[Operation], base: str) -> dict[str, Any]:
     """The description of all operations below the path `base`."""
-    kinds = [k for o in operations for k in (o.body,) if k is not None]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    kinds = list({o.body for o in operations if o.body is not None})
+    kinds.sort(key=lambda k: (k.__name__, k.__module__))
+    found, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    bodies = dict(zip(kinds, found))  # of two structures with one name msgspec tells them apart
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(base + operation.path, {})[operation.method.lower()] = _one(operation)
+        paths.setdefault(base + operation.path, {})[operation.method.lower()] = _one(operation, bodies)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -50,7 +53,7 @@ def described(operations: list[Operation], base: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _one(operation: Operation) -> dict[str, Any]:
+def _one(operation: Operation, bodies: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.name, "summary": operation.summary, "tags": [operation.name.partition(".")[0]],
         "description": f"Needs the permission `{operation.permission}`.", "x-permission": operation.permission,
@@ -72,8 +75,7 @@ def _one(operation: Operation) -> dict[str, Any]:
             }
         )
     if operation.body is not None:
-        schema = {"$ref": REF.format(name=operation.body.__name__)}
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": bodies[operation.body]}}}
     return found
 
 

@@ -1,6 +1,6 @@
 """What the console can do, as data: an operation has a name, a path, the permission it needs, what it takes and what does it.
 
-The same table makes the pages, the HTTP API, its description (OpenAPI) and the methods of the client, so that none of them can know more than another.
+The same table makes the pages, the HTTP API, its description (OpenAPI) and the methods of the client: none of them can know more than another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from treadle.access.people import Person
 from treadle.access.permissions import PERMISSIONS
 from treadle.access.sessions import Session
 from treadle.assemble import Workspace
-from treadle.core.errors import ProjectError, UsageError
+from treadle.core.errors import NotFound, ProjectError, UsageError
 from treadle.core.records import Record
 
 LONGEST = 200  # things on one page
@@ -104,6 +104,14 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=LONGEST)] = 50
     after: str = ""
+
+
+def known(ws: Workspace, kind: str, id: str, noun: str) -> Record:
+    """A record. Raises NotFound."""
+    found = ws.ledger.get(kind, id)
+    if found is None:
+        raise NotFound(f"There is no {noun} {id!r}.")
+    return found
 
 
 def cursor(record: Record) -> str:

@@ -6,14 +6,17 @@ from treadle.web.console import openapi
 from treadle.web.console.operation import Operation
 from treadle.web.console.rooms import (
     access,
+    alarms,
     audit,
     commands,
     data,
     deciding,
     deployments,
     home,
+    lineage,
     metrics,
     models,
+    monitors,
     notes,
     owners,
     run_actions,
@@ -22,6 +25,7 @@ from treadle.web.console.rooms import (
     switching,
     trying,
     value,
+    why,
     you,
 )  # fmt: skip
 
@@ -42,6 +46,10 @@ OPERATIONS: list[Operation] = [
     *notes.OPERATIONS,
     *owners.OPERATIONS,
     *audit.OPERATIONS,
+    *alarms.OPERATIONS,
+    *monitors.OPERATIONS,
+    *why.OPERATIONS,
+    *lineage.OPERATIONS,
     *access.OPERATIONS,
     *you.OPERATIONS,
     *openapi.OPERATIONS,

@@ -93,8 +93,9 @@ def export(asked: Asked) -> tuple[str, str, Iterator[str]]:
 
 
 def _page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, Any]]:
+    shown = [{**e, "says": {k: v for k, v in e["body"].items() if k not in _FROM}} for e in given["items"]]
     return "audit.html", {
-        "events": given["items"], "next": given["next"], "q": asked.query, "query": urlencode(asked.query.asked()), "chain": state(asked),
+        "events": shown, "next": given["next"], "q": asked.query, "query": urlencode(asked.query.asked()), "chain": state(asked),
     }  # fmt: skip
 
 

@@ -74,7 +74,8 @@ def _declared(ws: Workspace, name: str) -> dict[str, Any] | None:
         return None
     watch = ws.watch_of(found)
     return {
-        "target": found.target, "data_set": found.rows.name, "inputs": [i if isinstance(i, str) else i.name for i in found.inputs], "views": [v.name for v in found.views],
+        "target": found.target, "data_set": found.rows.name, "inputs": [i if isinstance(i, str) else i.name for i in found.inputs],
+        "views": [v.name for v in found.views],
         "gates": [g.name for g in found.gates], "owner": ws.project.owner, "goal": ws.project.goal, "watched": watch is not None,
         "retrains_on": list(watch.retrain.on) if watch and watch.retrain else [],
     }  # fmt: skip
@@ -255,8 +256,8 @@ def _compare_page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[
 _ONE = "/models/{model}/versions/{number}"
 OPERATIONS = [
     Operation("models.list", "/models", "models.see", models, "The models, each with its newest version and what answers.", page=_list_page),
-    Operation("models.see", "/models/{model}", "models.see", model, "One model: how it stands, its versions, what waits.", query=Pages, page=_model_page),
-    Operation("models.report", "/models/{model}/report", "models.see", report, "The whole report as a file; reads the whole prediction log.", raw=True),
+    Operation("models.see", "/models/{model}", "models.see", model, "One model: how it stands, its versions.", query=Pages, page=_model_page),
+    Operation("models.report", "/models/{model}/report", "models.see", report, "The whole report as a file; reads the prediction log.", raw=True),
     Operation("models.compare", "/models/{model}/compare", "models.see", compare, "Two versions side by side.", query=Two, page=_compare_page),
     Operation("models.version", _ONE, "models.see", version, "One version: evidence, how it was made, who approved it.", page=_version_page),
     Operation("models.card", _ONE + "/card", "models.see", card, "The model card of a version, as a file.", query=Format, raw=True),

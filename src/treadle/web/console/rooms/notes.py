@@ -121,7 +121,8 @@ def panel(ref: Ref, declared: str, ws: Workspace, person: Person, limit: int = S
     found = ws.ledger.find(notes.KIND, {"on": str(ref)}, newest_first=True, limit=limit) if count else []
     return {
         "on": str(ref), "title": subjects.titled(ref), "link": page_of(ref),
-        "owner": str(record["owner"]) if record is not None and record["owner"] else declared, "declared": declared, "since": record["since"] if record else "", "version": record.version if record else 0,
+        "owner": str(record["owner"]) if record is not None and record["owner"] else declared, "declared": declared,
+        "since": record["since"] if record is not None else "", "version": record.version if record is not None else 0,
 
         "offer": _offer(record, person) if record is not None and record["offer"] else None,
         "history": list(record["history"])[-SHOWN:] if record else [],
