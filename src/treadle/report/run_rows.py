@@ -22,7 +22,7 @@ from treadle.training.recorded import TRIAL
 
 MLFLOW = "mlflow_run"
 KINDS = {RUN: "models and pipelines", TRIAL: "trials of searches", BY_HAND: "logged by hand", MLFLOW: "logged through MLflow"}
-LOOKED_AT = 20_000  # runs that one search looks at; it says where it stopped
+LOOKED_AT = 2_000  # runs that one page of a search looks at; the next page goes on where it stopped
 _BATCH = 500
 _MLFLOW = {"FINISHED": "done", "FAILED": "failed", "KILLED": "cancelled", "RUNNING": "running", "SCHEDULED": "waiting"}
 
@@ -55,8 +55,6 @@ def search(
 ) -> Found:  # fmt: skip
     """The newest runs of a kind that meet `where` (fields of their records) and a question."""
     found = Found()
-    wanted = sorted(question.metrics) if question is not None else []
-    points = {name: {p.run: p.value for p in ledger.last_points(name=name)} for name in wanted}
     while found.looked < LOOKED_AT:
         batch = ledger.find(kind, where or None, newest_first=True, limit=_BATCH if question is not None else limit + 1, past=past)
         for record in batch:
@@ -64,7 +62,7 @@ def search(
                 return found
             found.looked += 1
             found.last = record
-            if question is None or question.holds(line(record, _asked(record, question, points, ledger))):
+            if question is None or question.holds(line(record, _asked(record, question, ledger))):
                 found.rows.append(line(record, params_and_metrics(record, ledger)))
         if len(batch) < _BATCH:
             found.last = None
@@ -73,29 +71,23 @@ def search(
     return found
 
 
-def _asked(
-    record: Record, question: run_query.Asked, points: Mapping[str, Mapping[str, float]], ledger: Ledger
-) -> tuple[Mapping[str, Any], dict[str, Any]]:  # fmt: skip
-    """Only what the question speaks of: a version is looked up where it must be."""
-    if record.kind == RUN and (question.metrics or "params" in question.fields):
-        params, metrics = params_and_metrics(record, ledger, last=False)
-    else:
-        params, metrics = _params(record), _metrics(record)
-    return params, {**metrics, **{name: of[record.id] for name, of in points.items() if record.id in of}}
+def _asked(record: Record, question: run_query.Asked, ledger: Ledger) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Only what the question speaks of: a version or points are looked up where they must be."""
+    if question.metrics or (record.kind == RUN and "params" in question.fields):
+        return params_and_metrics(record, ledger)
+    return _params(record), _metrics(record)
 
 
-def params_and_metrics(record: Record, ledger: Ledger, *, last: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and last values of metrics by name.
-
-    Args:
-        last: also the points that were logged under the run's id.
-    """
+def params_and_metrics(record: Record, ledger: Ledger) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and last values of metrics by name."""
     params, metrics = _params(record), _metrics(record)
     if record.kind == RUN:
         for version in made_by(record, ledger)[:1]:
             params = {**params, "family": version["family"], **(version["params"] or {})}
             metrics = {name: m["value"] for name, m in version["evaluation"]["metrics"].get("model", {}).items()}
-    if last and record.kind != TRIAL:
+    if record.kind == BY_HAND and "last" in record.body:  # it has ended
+        metrics |= {name: v if v is not None and math.isfinite(v) else None for name, v in record["last"].items()}
+    elif record.kind != TRIAL:
         metrics |= {p.name: p.value if math.isfinite(p.value) else None for p in ledger.last_points(record.id)}
     return params, metrics
 

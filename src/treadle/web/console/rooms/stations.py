@@ -130,7 +130,7 @@ def _needs(
     high = next((a for a in m["alarms"] if a["severity"] == "high"), None)
     if high is not None:
         return thing(f"{name}: {high['sentence']}", f"/alarms/{high['id']}", "alarms.answer", "bad")
-    waits = ws.ledger.find(retraining.KIND, {"model": name, "status": "waiting"}, newest_first=True, limit=1)
+    waits = ws.ledger.find(retraining.KIND, {"model": name, "status": "asks"}, newest_first=True, limit=1)
     if waits:
         return thing(f"{name}: a retraining waits for a yes or no.", f"/alarms#reaction-{waits[0].id}", "alarms.answer", "look")
     if asks:
