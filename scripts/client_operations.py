@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,12 @@ def _method(operation: Operation) -> str:
     call = f'self._ask("{operation.method}", "{operation.path}", {place}, {values}{more})'
     head = f"    def {operation.name.replace('.', '_')}({', '.join(given)}) -> {answer}:"
     if len(head) > 150:
-        head = f"    def {operation.name.replace('.', '_')}(\n        {', '.join(given)}\n    ) -> {answer}:  # fmt: skip"
+        lines = textwrap.wrap(", ".join(given), 140, break_long_words=False)
+        head = f"    def {operation.name.replace('.', '_')}(\n        " + "\n        ".join(lines) + f"\n    ) -> {answer}:  # fmt: skip"
     body = f"        return {answer.partition('[')[0]}({call})"
     if len(body) > 150:
-        body = f"        return {answer.partition('[')[0]}(\n            {call}\n        )"
+        lines = textwrap.wrap(call, 136, break_long_words=False, break_on_hyphens=False)
+        body = f"        return {answer.partition('[')[0]}(\n            " + "\n            ".join(lines) + "\n        )  # fmt: skip"
     text = f'        """{operation.summary} Needs {operation.permission!r}."""'
     return f"\n{head}\n{text}\n{body}\n"
 

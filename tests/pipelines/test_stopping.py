@@ -55,13 +55,15 @@ def test_a_step_in_a_process_of_its_own_is_killed_and_the_run_says_who_stopped_i
     while thread.is_alive() and not any(s["step"] == "nap" and s["status"] == "running" for s in steps_of("run-1", ledger)):
         time.sleep(0.05)
     run = ledger.get("run", "run-1")
-    assert run is not None and stop(run, ledger, clock, by="ann", reason="wrong data") == "stopping"
+    assert run is not None
+    assert stop(run, ledger, clock, by="ann", reason="wrong data") == "stopping"
     thread.join(30)
     assert not thread.is_alive()
     pool.close()
     run = ledger.get("run", "run-1")
-    assert ended == ["stopped by ann: wrong data"] and run is not None
-    assert run["status"] == "cancelled" and run["error"] == "stopped by ann: wrong data"
+    assert run is not None
+    assert ended == [run["error"]] == ["stopped by ann: wrong data"]
+    assert run["status"] == "cancelled"
     assert {s["step"]: s["status"] for s in steps_of("run-1", ledger)} == {"first": "done", "nap": "cancelled"}
     with pytest.raises(Conflict, match="nothing to stop"):
         stop(run, ledger, clock, by="ann", reason="")
@@ -75,5 +77,6 @@ def test_a_run_that_waits_for_a_person_is_over_at_once_and_can_be_resumed_in_spi
     assert run["status"] == "waiting"
     assert stop(run, ledger, clock, by="ann", reason="") == "cancelled"
     found = ledger.get("run", run.id)
-    assert found is not None and found["status"] == "cancelled" and found["error"] == "stopped by ann"
+    assert found is not None
+    assert (found["status"], found["error"]) == ("cancelled", "stopped by ann")
     assert runner.resume(run.id, steps).run["status"] == "waiting"

@@ -277,7 +277,7 @@ def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list
 
 
 @click.command(epilog="Example: treadle console --port 8800")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens on. Others than this machine's need console_url and TLS.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens on. An open one needs console_url and TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="The port; 0 picks a free one.")
 @click.pass_context
 def console(ctx: click.Context, host: str, port: int) -> None:

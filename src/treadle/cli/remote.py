@@ -1,7 +1,7 @@
 """The command line against a server: `treadle --server URL runs` is `treadle runs` over there, printed here, with its exit code.
 
-The token is that of `treadle login URL`, or TREADLE_TOKEN. What the command prints comes as it is printed; Ctrl-C stops it there; the file of `--out` is
-written here.
+The token is that of `treadle login URL`, or TREADLE_TOKEN. What the command prints comes as it is printed; Ctrl-C stops it there; the file of
+`--out` is written here.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _known() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StorageError(f"The tokens cannot be read: {error}", where=str(_file()), hint="Mend or remove the file, then: treadle login URL") from None
+        raise StorageError(f"The tokens cannot be read: {error}", where=str(_file()), hint="Remove the file, then: treadle login URL") from None
     return {str(k): str(v) for k, v in found.items()}
 
 

@@ -51,6 +51,6 @@ def up(ctx: click.Context, roles: tuple[str, ...], every: float, console_port: i
     if "console" in supervisor.roles and console_port and not ws.settings["console_url"] and find_spec("starlette") is not None:
         from treadle.web.console.serve import first_link
 
-        show.say(f"console: {first_link(ws, f'http://127.0.0.1:{console_port}')}  (signs you in once, within 10 minutes; another: treadle access link)")
+        show.say(f"console: {first_link(ws, f'http://127.0.0.1:{console_port}')}  (signs you in once; another: treadle access link)")
     supervisor.run(stop)
     show.say("everything has left")

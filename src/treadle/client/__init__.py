@@ -1,4 +1,4 @@
-"""Talking to what Treadle runs, over HTTP and with the standard library alone: an endpoint that answers predictions, and the server that shows the loop.
+"""Talking to what Treadle runs, over HTTP and with the standard library alone: an endpoint that answers, and the server that shows the loop.
 
 >>> from treadle.client import Endpoint, Server
 >>> Endpoint("http://127.0.0.1:8765").predict({"carrier": "UA", "origin": "EWR"})["probability"]  # doctest: +SKIP

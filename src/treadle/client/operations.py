@@ -17,12 +17,14 @@ class Operations:
         return dict(self._ask("GET", "/home", {}, {"model": model}))
 
     def runs_list(
-        self, *, limit: int | None = None, after: str | None = None, kind: str | None = None, scope: str | None = None, status: str | None = None, cause: str | None = None, by: str | None = None, query: str | None = None
+        self, *, limit: int | None = None, after: str | None = None, kind: str | None = None, scope: str | None = None, status: str | None = None,
+        cause: str | None = None, by: str | None = None, query: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """The runs, newest first, by filters and by a question over parameters and metrics. Needs 'runs.see'."""
         return dict(
-            self._ask("GET", "/runs", {}, {"limit": limit, "after": after, "kind": kind, "scope": scope, "status": status, "cause": cause, "by": by, "query": query})
-        )
+            self._ask("GET", "/runs", {}, {"limit": limit, "after": after, "kind": kind, "scope": scope, "status": status, "cause": cause, "by": by,
+            "query": query})
+        )  # fmt: skip
 
     def runs_compare(self, *, run: list[str], metric: str | None = None) -> dict[str, Any]:
         """Two to eight runs side by side. Needs 'runs.see'."""
@@ -98,7 +100,7 @@ class Operations:
         """Correct values of a row that was set aside. Needs 'data.fix'."""
         return dict(
             self._ask("POST", "/data/{dataset}/quarantine/fix", {"dataset": dataset}, {"row": row, "values": values, "reason": reason}, key=key)
-        )
+        )  # fmt: skip
 
     def quarantine_release(self, dataset: str, *, row: str, reason: str, key: str | None = None) -> dict[str, Any]:
         """Let a row in as it is. Needs 'data.fix'."""
@@ -117,12 +119,15 @@ class Operations:
         return dict(self._ask("GET", "/value/{backtest}", {"backtest": backtest}, {}))
 
     def backtest_start(
-        self, *, model: str, policies: str | None = None, start: str | None = None, end: str | None = None, cpu_price: float | None = None, training_price: float | None = None, miss_price: float | None = None, alarm_price: float | None = None, currency: str | None = None, key: str | None = None
+        self, *, model: str, policies: str | None = None, start: str | None = None, end: str | None = None, cpu_price: float | None = None,
+        training_price: float | None = None, miss_price: float | None = None, alarm_price: float | None = None, currency: str | None = None, key:
+        str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Compare policies of retraining on recorded history. Needs 'backtest.run'."""
         return dict(
-            self._ask("POST", "/value/start", {}, {"model": model, "policies": policies, "start": start, "end": end, "cpu_price": cpu_price, "training_price": training_price, "miss_price": miss_price, "alarm_price": alarm_price, "currency": currency}, key=key)
-        )
+            self._ask("POST", "/value/start", {}, {"model": model, "policies": policies, "start": start, "end": end, "cpu_price": cpu_price,
+            "training_price": training_price, "miss_price": miss_price, "alarm_price": alarm_price, "currency": currency}, key=key)
+        )  # fmt: skip
 
     def commands_list(self, *, limit: int | None = None, after: str | None = None) -> dict[str, Any]:
         """The commands that the server ran, newest first. Needs 'home.see'."""
@@ -185,14 +190,16 @@ class Operations:
     ) -> dict[str, Any]:  # fmt: skip
         """Approve or reject a version. Needs 'models.approve'."""
         return dict(
-            self._ask("POST", "/models/{model}/versions/{number}/answer", {"model": model, "number": number}, {"answer": answer, "evidence": evidence, "reason": reason, "lasts": lasts}, key=key)
-        )
+            self._ask("POST", "/models/{model}/versions/{number}/answer", {"model": model, "number": number}, {"answer": answer, "evidence":
+            evidence, "reason": reason, "lasts": lasts}, key=key)
+        )  # fmt: skip
 
     def models_waive(self, model: str, *, gate: str, reason: str, until: str, number: int | None = None, key: str | None = None) -> dict[str, Any]:
         """Waive a gate for a time. Needs 'models.waive'."""
         return dict(
-            self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number}, key=key)
-        )
+            self._ask("POST", "/models/{model}/waive", {"model": model}, {"gate": gate, "reason": reason, "until": until, "number": number},
+            key=key)
+        )  # fmt: skip
 
     def deployments_list(self) -> dict[str, Any]:
         """What answers, model by model. Needs 'deployments.see'."""
@@ -235,13 +242,15 @@ class Operations:
         return dict(self._ask("GET", "/deployments/{model}/try", {"model": model}, {}))
 
     def deployments_try_it(
-        self, model: str, *, row: Mapping[str, Any] | None = None, names: list[str] | None = None, values: list[str] | None = None, key: str | None = None
+        self, model: str, *, row: Mapping[str, Any] | None = None, names: list[str] | None = None, values: list[str] | None = None, key: str | None
+        = None
     ) -> dict[str, Any]:  # fmt: skip
         """Ask an endpoint for a prediction by hand. Needs 'deployments.try'."""
         return dict(self._ask("POST", "/deployments/{model}/try", {"model": model}, {"row": row, "names": names, "values": values}, key=key))
 
     def notes_list(
-        self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status: str | None = None
+        self, *, limit: int | None = None, after: str | None = None, by: str | None = None, on: str | None = None, kind: str | None = None, status:
+        str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """The notes about everything, newest first. Needs 'home.see'."""
         return dict(self._ask("GET", "/notes", {}, {"limit": limit, "after": after, "by": by, "on": on, "kind": kind, "status": status}))
@@ -301,12 +310,14 @@ class Operations:
         return dict(self._ask("POST", "/owners/take-back", {}, {"on": on, "expect": expect, "text": text}, key=key))
 
     def audit_list(
-        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, limit: int | None = None, after: str | None = None
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None,
+        limit: int | None = None, after: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """The entries of the audit log, newest first. Needs 'audit.see'."""
         return dict(
-            self._ask("GET", "/audit", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "limit": limit, "after": after})
-        )
+            self._ask("GET", "/audit", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "limit": limit, "after":
+            after})
+        )  # fmt: skip
 
     def audit_state(self) -> dict[str, Any]:
         """Whether the chain of hashes holds, going on from what this server checked before. Needs 'audit.see'."""
@@ -317,12 +328,14 @@ class Operations:
         return dict(self._ask("GET", "/audit/check", {}, {}))
 
     def audit_export(
-        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None, format: str | None = None
+        self, *, who: str | None = None, what: str | None = None, subject: str | None = None, since: str | None = None, until: str | None = None,
+        format: str | None = None
     ) -> bytes:  # fmt: skip
         """The log as lines of JSON or as CSV. Needs 'audit.export'."""
         return bytes(
-            self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format}, raw=True)
-        )
+            self._ask("GET", "/audit/export", {}, {"who": who, "what": what, "subject": subject, "since": since, "until": until, "format": format},
+            raw=True)
+        )  # fmt: skip
 
     def alarms_list(
         self, *, limit: int | None = None, after: str | None = None, status: str | None = None, model: str | None = None, kind: str | None = None
@@ -397,20 +410,24 @@ class Operations:
         return dict(self._ask("GET", "/access/groups/{group}", {"group": group}, {}))
 
     def access_add_person(
-        self, *, name: str, full: str | None = None, email: str | None = None, password: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, key: str | None = None
+        self, *, name: str, full: str | None = None, email: str | None = None, password: str | None = None, roles: list[str] | None = None, groups:
+        list[str] | None = None, key: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Add a person. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/people", {}, {"name": name, "full": full, "email": email, "password": password, "roles": roles, "groups": groups}, key=key)
-        )
+            self._ask("POST", "/access/people", {}, {"name": name, "full": full, "email": email, "password": password, "roles": roles, "groups":
+            groups}, key=key)
+        )  # fmt: skip
 
     def access_change_person(
-        self, person: str, *, expect: int, full: str | None = None, email: str | None = None, roles: list[str] | None = None, groups: list[str] | None = None, disabled: bool | None = None, key: str | None = None
+        self, person: str, *, expect: int, full: str | None = None, email: str | None = None, roles: list[str] | None = None, groups: list[str] |
+        None = None, disabled: bool | None = None, key: str | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Say what a person holds; all of it is replaced. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/people/{person}", {"person": person}, {"expect": expect, "full": full, "email": email, "roles": roles, "groups": groups, "disabled": disabled}, key=key)
-        )
+            self._ask("POST", "/access/people/{person}", {"person": person}, {"expect": expect, "full": full, "email": email, "roles": roles,
+            "groups": groups, "disabled": disabled}, key=key)
+        )  # fmt: skip
 
     def access_set_password(self, person: str, *, password: str, key: str | None = None) -> dict[str, Any]:
         """Set a password; the person's sessions end. Needs 'access.change'."""
@@ -445,8 +462,9 @@ class Operations:
     ) -> dict[str, Any]:  # fmt: skip
         """Say what a role holds. Needs 'access.change'."""
         return dict(
-            self._ask("POST", "/access/roles/{role}", {"role": role}, {"expect": expect, "title": title, "sentence": sentence, "permissions": permissions}, key=key)
-        )
+            self._ask("POST", "/access/roles/{role}", {"role": role}, {"expect": expect, "title": title, "sentence": sentence, "permissions":
+            permissions}, key=key)
+        )  # fmt: skip
 
     def access_reset_role(self, role: str, *, expect: int, key: str | None = None) -> dict[str, Any]:
         """Give a built-in role its profile back, or take one away. Needs 'access.change'."""

@@ -63,7 +63,8 @@ def in_short(ws: Workspace, declared: Dataset) -> dict[str, Any]:
         "contract": "none" if declared.contract is None else "not looked at" if state is None else "stopped a run" if state["stopped"] else
         "broken" if broken else "kept",
         "broken": [{"promise": k, **v} for k, v in broken.items()], "quarantined": int(state["quarantined"]) if state is not None else 0,
-        "pending": (state.get("pending") or None) if state is not None else None, "fresh": str(declared.contract.fresh or "") if declared.contract else "",
+        "pending": (state.get("pending") or None) if state is not None else None,
+        "fresh": str(declared.contract.fresh or "") if declared.contract else "",
         "newest": state["newest"] if state is not None else "", "state_version": state.version if state is not None else 0,
     }  # fmt: skip
 

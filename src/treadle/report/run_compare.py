@@ -41,7 +41,8 @@ def parallel(rows: Sequence[Mapping[str, Any]], compared: Mapping[str, Sequence[
     for j, r in enumerate(rows):
         points = [f"{a['x']},{h[j]}" for a, h in zip(axes, heights) if h[j] is not None]
         lines.append({"id": r["id"], "number": j + 1, "points": " ".join(points), "colour": COLOURS[j % len(COLOURS)], "dashed": j >= len(COLOURS)})
-    return {"axes": axes, "lines": lines, "width": _WIDE, "height": _HIGH + 2 * _TOP, "top": _TOP, "bottom": _TOP + _HIGH, "left_out": len(differing) - len(chosen)}
+    return {"axes": axes, "lines": lines, "width": _WIDE, "height": _HIGH + 2 * _TOP, "top": _TOP, "bottom": _TOP + _HIGH,
+            "left_out": len(differing) - len(chosen)}  # fmt: skip
 
 
 def _places(values: Sequence[Any]) -> tuple[list[float | None], str, str]:

@@ -2,7 +2,8 @@
 
     question   = part {"or" part}          part = piece {"and" piece}
     piece      = ["not"] ("(" question ")" | field operator value)
-    field      = id scope model pipeline name status cause by error started ended seconds cpu kind, or metric.NAME, params.NAME; a name may stand in `ticks`
+    field      = metric.NAME or params.NAME (a name may stand in `ticks`), or one of: id scope model pipeline name status
+                 cause by error started ended seconds cpu kind
     operator   = < <= > >= = == != contains
 
 Text is only ever compared with what is on record, never given to a database as a part of its language.

@@ -64,9 +64,7 @@ def search(
                 return found
             found.looked += 1
             found.last = record
-            if question is None:
-                found.rows.append(line(record, params_and_metrics(record, ledger)))
-            elif question.holds(line(record, _asked(record, question, points, ledger))):
+            if question is None or question.holds(line(record, _asked(record, question, points, ledger))):
                 found.rows.append(line(record, params_and_metrics(record, ledger)))
         if len(batch) < _BATCH:
             found.last = None

@@ -1,4 +1,4 @@
-"""From an operation to an answer: what came is read and checked, the gate is asked, the operation is done, and what it gave is shown as JSON or as a page.
+"""From an operation to an answer: what came is read, the gate is asked, the operation is done, and what it gave is shown as JSON or as a page.
 
 Nothing is left to the framework, whose error pages would lack a sentence. Errors of the API are `application/problem+json` (RFC 9457).
 """

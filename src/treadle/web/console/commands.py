@@ -1,8 +1,8 @@
 """Commands of the command line that the server runs for somebody who is signed in: `treadle --server URL run late` is `treadle run late` over there.
 
 Each is a process of its own, with a list of arguments and no shell, that acts in the person's name; what it prints lies in files below the project's
-home until an hour after its end. What may be run, and the permission it needs, is the command line's to say (`cli/served.py`); the file of `--out` comes
-back to whoever asked. The record (kind `command`) keeps the command's name, not its arguments: they may hold what should be forgotten one day.
+home until an hour after its end. What may be run, and the permission it needs, is the command line's to say (`cli/served.py`); the file of
+`--out` comes back to whoever asked. The record (kind `command`) keeps the command's name, not its arguments: they may hold what should be forgotten one day.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The one place that says who may: whose request it is, whether it came from the console's own pages, and what that person holds.
 
-A request shows either an API token (`Authorization: Bearer`), or the cookie of a session. With a cookie a request that changes something must come from
-the console's own pages: its Origin is the console's, and it carries the session's secret word (`csrf`). Whoever shows nothing may see nothing.
+A request shows either an API token (`Authorization: Bearer`), or the cookie of a session. With a cookie a request that changes something must
+come from the console's own pages: its Origin is the console's, and it carries the session's secret word (`csrf`). Whoever shows nothing may see nothing.
 """
 
 from __future__ import annotations

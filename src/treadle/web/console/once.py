@@ -1,6 +1,6 @@
 """The same call again is the same call: a request that names an `Idempotency-Key` is done once, and its answer is given again.
 
-Kept by person and key (kind `api_call`). A call whose process died on the way stays 'begun': it is not done a second time, and who asks again is told.
+Kept by person and key (kind `api_call`). A call whose process died on the way stays 'begun': it is not done again, and who asks again is told.
 """
 
 from __future__ import annotations

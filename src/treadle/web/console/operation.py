@@ -1,6 +1,6 @@
 """What the console can do, as data: an operation has a name, a path, the permission it needs, what it takes and what does it.
 
-The same table makes the pages, the HTTP API, its description (OpenAPI) and the methods of the client, so that none of them can know more than another.
+The same table makes the pages, the HTTP API, its description (OpenAPI) and the methods of the client: none of them can know more than another.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ PAGES: dict[str, tuple[str, Callable[[str], str]]] = {
     "model_version": ("models.version", lambda id: f"/models/{_q(id.rpartition('.v')[0])}/versions/{_q(id.rpartition('.v')[2])}"),
     "deployment": ("deployments.see", lambda id: f"/deployments/{_q(id)}"),
     "alarm": ("alarms.see", lambda id: f"/alarms/{_q(id)}"),
+    "reaction": ("alarms.list", lambda id: f"/alarms#reaction-{_q(id)}"),
+    "prediction": ("why.see", lambda id: f"/why/{_q(id)}"),
 }
 PERMISSIONS: dict[str, str] = {
     "project": "home.see", "dataset": "data.see", "dataset_version": "data.see", "view": "data.see", "contract_state": "data.see",

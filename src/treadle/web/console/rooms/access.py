@@ -149,7 +149,10 @@ def end(asked: Asked) -> dict[str, Any]:
 def add_group(asked: Asked) -> dict[str, Any]:
     """Make a group."""
     b, ws = asked.body, asked.ws
-    return _group(group_records.add_group(b.name, ws.ledger, ws.clock, actor=asked.person.name, roles=b.roles, members=b.members, address=asked.address))
+    made = group_records.add_group(
+        b.name, ws.ledger, ws.clock, actor=asked.person.name, roles=b.roles, members=b.members, address=asked.address
+    )
+    return _group(made)
 
 
 def change_group(asked: Asked) -> dict[str, Any]:
@@ -232,7 +235,9 @@ OPERATIONS = [
     Operation("access.person", "/access/people/{person}", SEE, person, "One person: roles, sessions, tokens.", page=_shows("person.html")),
     Operation("access.role", "/access/roles/{role}", SEE, role, "What one role may do.", page=_shows("role.html")),
     Operation("access.group", "/access/groups/{group}", SEE, group, "One group.", page=_shows("group.html")),
-    Operation("access.add_person", "/access/people", CHANGE, add, "Add a person.", method="POST", body=NewPerson, done="The person was added.", secret=True),
+    Operation(
+        "access.add_person", "/access/people", CHANGE, add, "Add a person.", method="POST", body=NewPerson, done="The person was added.", secret=True
+    ),
     Operation(
         "access.change_person", "/access/people/{person}", CHANGE, change, "Say what a person holds; all of it is replaced.", method="POST",
         body=ChangedPerson, done="The person was changed; it counts with their next request.",
@@ -245,7 +250,9 @@ OPERATIONS = [
         "access.make_link", "/access/people/{person}/link", CHANGE, link, "A link that signs a person in once.", method="POST",
         done="The link is below. It is shown this once.", secret=True,
     ),
-    Operation("access.end_sessions", "/access/people/{person}/end", CHANGE, end, "End a person's sessions.", method="POST", done="The sessions ended."),
+    Operation(
+        "access.end_sessions", "/access/people/{person}/end", CHANGE, end, "End a person's sessions.", method="POST", done="The sessions ended."
+    ),
     Operation("access.add_group", "/access/groups", CHANGE, add_group, "Make a group.", method="POST", body=NewGroup, done="The group was made."),
     Operation(
         "access.change_group", "/access/groups/{group}", CHANGE, change_group, "Say what a group holds and who is in it.", method="POST",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from treadle.assemble import Workspace
-from treadle.core.errors import Conflict, UsageError
+from treadle.core.errors import Conflict, NotFound, UsageError
 from treadle.core.records import Record
 from treadle.live import retraining
 from treadle.monitoring import alarms, care
@@ -53,7 +53,7 @@ def short(record: Record) -> dict[str, Any]:
 
 def one(asked: Asked) -> dict[str, Any]:
     """One alarm: causes, evidence, what was found with it, whom it asks, what was done. Raises NotFound."""
-    ws, found = asked.ws, known(asked.ws, alarms.KIND, asked["alarm"], "alarm")
+    ws, found = asked.ws, _known(asked)
     group = ws.ledger.find(alarms.KIND, {"group": found["group"]}, limit=50) if found.get("group") else []
     done = ws.ledger.find(retraining.KIND, {"cause.id": found.id}, limit=50)
     return {
@@ -137,9 +137,16 @@ def say(asked: Asked) -> dict[str, Any]:
     return reaction(retraining.say(asked.ws, asked["reaction"], yes=body.answer == "yes", reason=body.reason.strip()))
 
 
+def _known(asked: Asked) -> Record:
+    found = asked.ws.ledger.get(alarms.KIND, asked["alarm"])
+    if found is None:
+        raise NotFound(f"There is no alarm {asked['alarm']!r}.")
+    return found
+
+
 def _expected(asked: Asked) -> Record:
     """The alarm as whoever asks saw it. Raises NotFound, Conflict."""
-    found = known(asked.ws, alarms.KIND, asked["alarm"], "alarm")
+    found = _known(asked)
     if asked.body.expect and asked.body.expect != found.version:
         raise Conflict(f"{found.id} was changed since you looked at it.", hint="Load the page again, look at it, then decide.")
     return found

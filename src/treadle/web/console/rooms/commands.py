@@ -88,7 +88,9 @@ OPERATIONS = [
     Operation("commands.list", "/commands", "home.see", every, "The commands that the server ran, newest first.", query=Pages, page=_list),
     Operation("commands.start", "/commands", "home.see", begin, "Run a command of the command line; each needs a permission of its own.",
               method="POST", body=Arguments, done="The command runs.", status=202),
-    Operation("commands.see", "/commands/{command}", "home.see", see, "How a command stands, and what it printed from an offset on.", query=Since, page=_one),
+    Operation("commands.see", "/commands/{command}", "home.see", see, "How a command stands, and what it printed from an offset on.", query=Since,
+              page=_one),
     Operation("commands.file", "/commands/{command}/file", "home.see", file, "The file that a command wrote.", raw=True),
-    Operation("commands.stop", "/commands/{command}/stop", "home.see", stop, "Stop a command as Ctrl-C does.", method="POST", done="The command was told to stop."),
+    Operation("commands.stop", "/commands/{command}/stop", "home.see", stop, "Stop a command as Ctrl-C does.", method="POST",
+              done="The command was told to stop."),
 ]  # fmt: skip

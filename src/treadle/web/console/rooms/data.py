@@ -49,7 +49,8 @@ def every(asked: Asked) -> dict[str, Any]:
     """The data sets and the feature views, and how each stands."""
     ws = asked.ws
     return {
-        "datasets": [data_shown.in_short(ws, d) for d in ws.project.datasets.values()], "views": [view(asked, v) for v in ws.project.views.values()],
+        "datasets": [data_shown.in_short(ws, d) for d in ws.project.datasets.values()],
+        "views": [view(asked, v) for v in ws.project.views.values()],
         "now": iso(ws.clock.now()),
     }  # fmt: skip
 
@@ -78,7 +79,8 @@ def see(asked: Asked) -> dict[str, Any]:
     state = ws.ledger.get(promises.STATE, declared.name)
     return {
         **data_shown.in_short(ws, declared), "description": declared.description, "key": list(declared.key), "event_time": declared.event_time,
-        "known_time": declared.known_time, "subject": declared.subject, "keep": str(declared.keep or ""), "items": page["items"], "next": page["next"],
+        "known_time": declared.known_time, "subject": declared.subject, "keep": str(declared.keep or ""),
+        "items": page["items"], "next": page["next"],
         "columns": data_shown.columns(ws, declared, newest), "reasons": dict(state["counts"]) if state is not None else {},
         "changes": list(state["changes"]) if state is not None else [], "excluded": dict(newest["excluded"]) if newest is not None else {},
         "decisions": len(quarantine.standing(declared.name, ws.ledger)), "views": [v.name for v in ws.project.views.values() if v.source is declared],
@@ -168,7 +170,8 @@ OPERATIONS = [
               method="POST", done="The view is brought up to date.", status=202),
     Operation("data.see", "/data/{dataset}", "data.see", see, "One data set: contract, columns, versions, lineage.", query=Pages, page=_one),
     Operation("data.diff", "/data/{dataset}/diff", "data.see", diff, "What differs between two versions.", query=Two, page=_diff),
-    Operation("data.columns", "/data/{dataset}/columns", "data.see", columns, "How the columns of a version are distributed.", query=One, page=_columns),
-    Operation("data.accept", "/data/{dataset}/accept", "data.fix", accept, "Accept a change of columns that stopped a run.", method="POST", body=Accept,
-              done="The change is accepted; the next run goes on with it."),
+    Operation("data.columns", "/data/{dataset}/columns", "data.see", columns, "How the columns of a version are distributed.",
+              query=One, page=_columns),
+    Operation("data.accept", "/data/{dataset}/accept", "data.fix", accept, "Accept a change of columns that stopped a run.",
+              method="POST", body=Accept, done="The change is accepted; the next run goes on with it."),
 ]  # fmt: skip

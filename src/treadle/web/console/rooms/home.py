@@ -33,7 +33,8 @@ def home(asked: Asked) -> dict[str, Any]:
     ws = asked.ws
     now = ws.clock.now()
     models = [standing(ws, model, now) for model in ws.project.models.values()]
-    shown = next((m for m in models if m["name"] == asked.query.model), None) or next((m for m in models if m["champion"]), models[0] if models else None)
+    asked_for = next((m for m in models if m["name"] == asked.query.model), None)
+    shown = asked_for or next((m for m in models if m["champion"]), models[0] if models else None)
     waits = waiting(asked)
     return {
         "project": {"name": ws.project.name, "owner": ws.project.owner, "goal": ws.project.goal, "description": ws.project.description},

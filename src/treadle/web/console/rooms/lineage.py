@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from treadle.assemble import Workspace
 from treadle.core.errors import Forbidden, NotFound, TreadleError
@@ -14,22 +15,22 @@ from treadle.registry import versions
 from treadle.report.things import exists
 from treadle.review.subjects import KINDS, titled
 from treadle.web.console.operation import Asked, Operation
+from treadle.web.console.places import page_of, permission_of
 
 EACH = 12  # neighbours on a side
 PREDICTIONS = 5  # of a version
 WIDE, HIGH, GAP, APART = 250, 46, 14, 330  # of the drawing, in its own units
-_PAGES = {"run": "/runs/", "alarm": "/alarms/", "deployment": "/deployments/", "prediction": "/why/", "dataset": "/data/", "model": "/models/"}
 Step = tuple[str, Ref]
 
 
 def lineage(asked: Asked) -> dict[str, Any]:
-    """What a thing comes from, and what it led to: the nearest of each. Raises NotFound; Forbidden for a prediction one may not see."""
+    """What a thing comes from, and what it led to: the nearest of each. Raises NotFound; Forbidden for what one may not see."""
     ws, ref = asked.ws, Ref(asked["kind"], asked["id"])
     if ref.kind not in KINDS:
         raise NotFound(f"There is no kind {ref.kind!r} to follow.", hint=f"Kinds are: {', '.join(KINDS)}.")
+    if not asked.person.may(permission_of(ref)):
+        raise Forbidden(f"You may not see this: it needs the permission {permission_of(ref)!r}.")
     sees = asked.person.may("predictions.see")
-    if ref.kind == "prediction" and not sees:
-        raise Forbidden("You may not see predictions: it needs the permission 'predictions.see'.")
     try:
         there = exists(ref, ws)
     except TreadleError:
@@ -39,7 +40,7 @@ def lineage(asked: Asked) -> dict[str, Any]:
     before = _once([*[(link.relation, link.target) for link in ws.ledger.links(ref)], *_made_from(ws, ref)])
     after = _once([*[(link.relation, link.source) for link in ws.ledger.links(ref, back=True)], *_led_to(ws, ref, sees)])
     return {
-        **_node("", ref), "before": [_node(*s) for s in before[:EACH]], "after": [_node(*s) for s in after[:EACH]],
+        **_node(asked, "", ref), "before": [_node(asked, *s) for s in before[:EACH]], "after": [_node(asked, *s) for s in after[:EACH]],
         "more_before": max(0, len(before) - EACH), "more_after": max(0, len(after) - EACH),
     }  # fmt: skip
 
@@ -85,19 +86,13 @@ def _led_to(ws: Workspace, ref: Ref, sees: bool) -> list[Step]:
     return []
 
 
-def _node(relation: str, ref: Ref) -> dict[str, Any]:
+def _node(asked: Asked, relation: str, ref: Ref) -> dict[str, Any]:
+    """A thing with its page and the way on; without both where it is none that is followed, or nothing that whoever asks may see."""
+    open_to = ref.kind in KINDS and asked.person.may(permission_of(ref))
     return {
         "relation": relation.replace("_", " "), "kind": ref.kind, "id": ref.id, "noun": KINDS.get(ref.kind, (ref.kind.replace("_", " "), False))[0],
-        "page": page_of(ref), "follow": f"/lineage/{ref.kind}/{ref.id}" if ref.kind in KINDS else "",
+        "page": page_of(ref) if open_to else "", "follow": f"/lineage/{ref.kind}/{quote(ref.id, safe='')}" if open_to else "",
     }  # fmt: skip
-
-
-def page_of(ref: Ref) -> str:
-    """The page of a thing; '' where it has none."""
-    if ref.kind == versions.KIND:
-        model, _, number = ref.id.rpartition(".v")
-        return f"/models/{model}/versions/{number}"
-    return _PAGES[ref.kind] + ref.id if ref.kind in _PAGES else ""
 
 
 def drawn(given: Mapping[str, Any]) -> dict[str, Any]:

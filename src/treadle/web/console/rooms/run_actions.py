@@ -80,7 +80,8 @@ def _command(asked: Asked, argv: list[str]) -> dict[str, Any]:
 
 
 OPERATIONS = [
-    Operation("runs.start", "/runs/start", "runs.start", start, "Run a model or pipeline.", method="POST", body=Start, done="The run begins.", status=202),
+    Operation("runs.start", "/runs/start", "runs.start", start, "Run a model or pipeline.", method="POST", body=Start,
+              done="The run begins.", status=202),
     Operation("runs.resume", "/runs/{run}/resume", "runs.start", resume, "Go on with a run.", method="POST", done="The run goes on.", status=202),
     Operation("runs.stop", "/runs/{run}/stop", "runs.stop", stop, "Stop a run; what had finished is kept.", method="POST", body=Why,
               done="The run is told to stop."),

@@ -89,7 +89,8 @@ def _evidence(model: Model, newest: Record | None) -> Station:
 
 def _registry(found: Mapping[str, Any], asks: Sequence[Record]) -> Station:
     waits = "1 waits for approval" if len(asks) == 1 else f"{len(asks)} wait for approval" if asks else "nothing waits"
-    return "Registry", f"/models/{found['name']}", [counted(found["versions"], "version"), waits], "look" if asks else "good" if found["versions"] else "plain"
+    tone = "look" if asks else "good" if found["versions"] else "plain"
+    return "Registry", f"/models/{found['name']}", [counted(found["versions"], "version"), waits], tone
 
 
 def _deployment(model: Model, found: Mapping[str, Any]) -> Station:
@@ -102,7 +103,8 @@ def _deployment(model: Model, found: Mapping[str, Any]) -> Station:
     if found["challenger"]:
         heard = found["stage"] in promote.HEARD
         beside = f"version {found['challenger']}: {found['share']:.0%}" if heard else f"version {found['challenger']} in shadow"
-    return "Deployment", link, [f"version {found['champion']} answers" if found["running"] else f"version {found['champion']}, not up", beside], "good"
+    answers = f"version {found['champion']} answers" if found["running"] else f"version {found['champion']}, not up"
+    return "Deployment", link, [answers, beside], "good"
 
 
 def _monitoring(found: Mapping[str, Any]) -> Station:
@@ -143,7 +145,8 @@ def _needs(
     if newest is None:
         return thing(f"{name} was never trained.", "/runs", "runs.start", "look")
     if m["champion"] is None and newest["status"] == "approved":
-        return thing(f"{name}: version {newest['number']} passed its gates and is not deployed.", f"/deployments/{name}", "deployments.change", "look")
+        sentence = f"{name}: version {newest['number']} passed its gates and is not deployed."
+        return thing(sentence, f"/deployments/{name}", "deployments.change", "look")
     return None
 
 

@@ -92,10 +92,15 @@ OPERATIONS = [
         "you.make_token", "/you/tokens", "home.see", make_token, "Make a token of one's own.", method="POST", body=NewToken, secret=True,
         done="The token is below. It is shown this once.",
     ),
-    Operation("you.revoke_token", "/you/tokens/{token}/revoke", "home.see", revoke, "Revoke a token of one's own.", method="POST", done="The token was revoked."),
+    Operation(
+        "you.revoke_token", "/you/tokens/{token}/revoke", "home.see", revoke, "Revoke a token of one's own.", method="POST",
+        done="The token was revoked.",
+    ),
     Operation(
         "you.set_password", "/you/password", "home.see", password, "Change one's own password.", method="POST", body=OwnPassword, secret=True,
         done="The password was changed. Sign in with the new one.",
     ),
-    Operation("you.end_others", "/you/end", "home.see", end_others, "Sign out everywhere else.", method="POST", done="You are signed out everywhere else."),
+    Operation(
+        "you.end_others", "/you/end", "home.see", end_others, "Sign out everywhere else.", method="POST", done="You are signed out everywhere else."
+    ),
 ]  # fmt: skip
