@@ -12,7 +12,7 @@ from treadle.core.errors import Conflict, NotFound, UsageError
 from treadle.core.records import Record
 from treadle.live import retraining
 from treadle.monitoring import alarms, care
-from treadle.web.console.operation import Asked, Operation, Pages, known, listed
+from treadle.web.console.operation import Asked, Operation, Pages, listed
 from treadle.web.console.rooms.deciding import until
 
 NEWEST = 10  # reactions on the page of alarms

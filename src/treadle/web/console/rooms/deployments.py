@@ -21,6 +21,7 @@ from treadle.monitoring.detectors.service import Service
 from treadle.monitoring.watch import output_of
 from treadle.ports.predictions import Prediction
 from treadle.registry import conditions, intervene, promote, versions
+from treadle.web.console.counted import counts
 from treadle.web.console.operation import Asked, Operation
 from treadle.web.console.rooms.models import known_model
 
@@ -65,7 +66,7 @@ def deployment(asked: Asked) -> dict[str, Any]:
         return found
     running = running_endpoint(ws, name)
     told = ws.ledger.get(ENDPOINT, name)
-    answered, with_outcome = ws.predictions.count(name)
+    answered, with_outcome = counts(ws, name)
     declared = ws.project.models.get(name)
     return {
         **found, "deployed": _line(ws, record), "previous": [int(n) for n in record["previous"]],

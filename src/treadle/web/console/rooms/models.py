@@ -19,6 +19,7 @@ from treadle.registry import conditions, foreign, packages, promote, versions
 from treadle.report.charts import calibration
 from treadle.report.evidence import evaluation_of
 from treadle.review import approvals
+from treadle.web.console.counted import counts
 from treadle.web.console.operation import Asked, Operation, Pages, listed
 
 _MADE = ("params", "split", "data", "run", "code", "environment", "format", "parity", "package", "owner", "goal", "as_of", "key")
@@ -51,7 +52,7 @@ def model(asked: Asked) -> dict[str, Any]:
     ws, name = asked.ws, known_model(asked.ws, asked["model"])
     declared = ws.project.models.get(name)
     deployed = promote.deployment(name, ws.ledger)
-    answered, with_outcome = ws.predictions.count(name)
+    answered, with_outcome = counts(ws, name)
     now = ws.clock.now()
     shown = listed(ws, versions.KIND, {"model": name}, asked.query or Pages(), _short)
     best = deployed["champion"] if deployed else shown["items"][0]["number"] if shown["items"] and not asked.query.after else None

@@ -20,6 +20,7 @@ from treadle.monitoring import alarms
 from treadle.pipelines.run import RUN
 from treadle.registry import promote, versions
 from treadle.review import approvals
+from treadle.web.console.counted import counts
 from treadle.wheel.materialise import FRESHNESS
 
 OLD = timedelta(days=2)  # data that nobody read again for so long are pointed out, not alarmed about
@@ -34,7 +35,7 @@ def standing(ws: Workspace, model: Model, now: datetime) -> dict[str, Any]:
     endpoint = ws.ledger.get(ENDPOINT, model.name)
     running = running_endpoint(ws, model.name) is not None
     opened = [a for a in ws.ledger.find(alarms.KIND, {"status": "open"}) if alarms.concerns(a, model)]
-    answered, with_outcome = ws.predictions.count(model.name)
+    answered, with_outcome = counts(ws, model.name)
     scope = f"{ws.project.name}.{model.name}"
     last = next(iter(ws.ledger.find(RUN, {"scope": scope}, newest_first=True, limit=1)), None)
     found: dict[str, Any] = {

@@ -17,6 +17,7 @@ from treadle.live import retraining
 from treadle.monitoring import alarms
 from treadle.pipelines.run import RUN
 from treadle.report import backtest
+from treadle.web.console.counted import counts
 from treadle.web.console.operation import Asked, Operation, Pages, listed
 
 MONTHS = 12
@@ -117,7 +118,7 @@ def _dearest(runs: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _model(asked: Asked, name: str) -> dict[str, Any]:
     ledger = asked.ws.ledger
-    answered, outcomes = asked.ws.predictions.count(name)
+    answered, outcomes = counts(asked.ws, name)
     return {
         "name": name, "alarms": ledger.count(alarms.KIND, {"model": name}), "open": ledger.count(alarms.KIND, {"model": name, "status": "open"}),
         "retrainings": ledger.count(retraining.KIND, {"model": name}), "predictions": answered, "outcomes": outcomes,

@@ -20,7 +20,7 @@ from treadle.ports.predictions import Prediction
 from treadle.registry import versions
 from treadle.web.console.operation import Asked, Operation
 
-LOOKED_AT = 2_000  # newest predictions of each model that are searched for an entity
+LOOKED_AT = 1_000  # newest predictions of each model that are searched for an entity
 SHOWN = 50
 LONGEST = 200
 
