@@ -29,7 +29,7 @@
       return answer.text();
     }).then(function (text) {
       if (!text) return;
-      var fresh = new DOMParser().parseFromString(text, "text/html");
+      var fresh = new DOMParser().parseFromString(text.replace(/<style[^]*?<\/style>/g, ""), "text/html");  // its styles have another nonce
       Array.prototype.forEach.call(parts, function (part) {
         var now = fresh.getElementById(part.id);
         if (!now || busy(part) || part.querySelector("details[open]") || now.innerHTML === part.getAttribute("data-was")) return;
