@@ -2,9 +2,10 @@
 
     python benchmarks/console.py [--runs 10000] [--predictions 1000000] [--times 30]
 
-Builds a project in a temporary folder, trains two versions for real, copies the record of one of the runs and logs predictions and outcomes through
-the product's own stores; then starts `treadle console`, signs in by its link, and asks for every page that can be reached from the first one, one after
-the other. Prints the median, the 95th percentile and the longest time of each kind of page, in milliseconds, with the bytes of one.
+Builds a project in a temporary folder, trains two versions for real, copies the record of one of the runs and logs predictions and outcomes
+through the product's own stores; then starts `treadle console`, signs in by its link, and asks for every page that can be reached from the first
+one, one after the other. Prints the median, the 95th percentile and the longest time of each kind of page, in milliseconds, with the bytes of
+one.
 """
 
 from __future__ import annotations
