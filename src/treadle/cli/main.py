@@ -62,7 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "signing": ("treadle.cli.signing:signing", "The keys that packages are signed with: make, trust, replace, revoke; sign and check."),
     "stop": ("treadle.cli.serving:stop", "Stop an endpoint, a run, or (--kill) a model."),
     "up": ("treadle.cli.up:up", "Keep endpoints, watches, the scheduler and the console running; start again what dies."),
-    "console": ("treadle.cli.look:console", "Open the record of everything in a browser page on this machine."),
+    "console": ("treadle.cli.look:console", "Serve the console: pages where everybody sees and does what their role allows."),
     "schedule": ("treadle.cli.schedule:schedule", "List the schedules, run the scheduler, trigger or pause one."),
     "backfill": ("treadle.cli.schedule:backfill", "Run a model or pipeline for each day, or other part, of a range of dates."),
     "quarantine": ("treadle.cli.quarantine:quarantine", "Rows that broke their contract: list, correct, let in."),

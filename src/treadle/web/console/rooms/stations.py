@@ -105,7 +105,7 @@ def _deployment(model: Model, found: Mapping[str, Any]) -> Station:
         heard = found["stage"] in promote.HEARD
         beside = f"version {found['challenger']}: {found['share']:.0%}" if heard else f"version {found['challenger']} in shadow"
     answers = f"version {found['champion']} answers" if found["running"] else f"version {found['champion']}, not up"
-    return "Deployment", link, [answers, beside], "good"
+    return "Deployment", link, [answers, beside], "good" if found["running"] else "look"
 
 
 def _monitoring(found: Mapping[str, Any]) -> Station:
