@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 HIDDEN = "<secret>"
@@ -32,13 +32,13 @@ def secret_name(name: str) -> bool:
     return _NAMED.search(name) is not None
 
 
-def without_secrets(text: str) -> str:
+def without_secrets(text: str, own: Sequence[str] | None = None) -> str:
     """A text as it may be shown.
 
     >>> without_secrets("connect postgres://ann:hunter22@db/x with api_key=abc123, depth=3")
     'connect postgres://ann:<secret>@db/x with api_key=<secret>, depth=3'
     """
-    for value in _own():
+    for value in _own() if own is None else own:
         if value in text:
             text = text.replace(value, HIDDEN)
     for pattern, instead in _PATTERNS:
@@ -46,15 +46,20 @@ def without_secrets(text: str) -> str:
     return text
 
 
-def clean(value: Any, name: str = "") -> Any:
-    """Any value as it may be shown: a text that is named like a secret is hidden, others are searched. A number is none: `max_tokens` stays."""
+def clean(value: Any, name: str = "", own: Sequence[str] | None = None) -> Any:
+    """Any value as it may be shown: a text that is named like a secret is hidden, others are searched. A number is none: `max_tokens` stays.
+
+    `own`: what is a secret of this process by its value; found out if not given.
+    """
     if name and isinstance(value, str) and value and secret_name(name):
         return HIDDEN
+    if own is None:
+        own = _own()  # once for all that lies within
     if isinstance(value, Mapping):
-        return {k: clean(v, k if isinstance(k, str) else "") for k, v in value.items()}
+        return {k: clean(v, k if isinstance(k, str) else "", own) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    return without_secrets(value) if isinstance(value, str) else value
+        return [clean(v, "", own) for v in value]
+    return without_secrets(value, own) if isinstance(value, str) else value
 
 
 def _own() -> list[str]:

@@ -139,3 +139,14 @@ def test_a_server_runs_no_command_that_would_reach_beyond_the_project(as_role: A
     answer = as_role("administrator").tell("/api/v1/commands", argv=argv)
     assert answer.status_code == 400
     assert says in answer.json()["detail"]
+
+
+def test_what_is_done_is_on_record_with_who_through_what_and_from_where(as_role: As, world: World) -> None:
+    before = world.ws.ledger.verify_chain()
+    client = as_role("administrator")
+    assert client.tell("/api/v1/access/groups", name="recorded").status_code == 200
+    assert client.tell("/api/v1/access/groups", name="recorded").status_code == 409  # what was not done is not
+    events = world.ws.ledger.events_since(before)
+    assert [e.kind for e in events] == ["access.group.added", "console.done"]
+    assert events[1].actor == "a.administrator"
+    assert events[1].body == {"operation": "access.add_group", "of": {}, "address": "testclient", "by": "session"}

@@ -30,6 +30,7 @@ from treadle.core.errors import (
     Unauthorized,
     UsageError,
 )  # fmt: skip
+from treadle.core.records import Ref
 from treadle.web.console import gate
 from treadle.web.console.gate import Known, address_of
 from treadle.web.console.once import once
@@ -130,10 +131,17 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
 
 
 def _do(operation: Operation, asked: Asked, key: str | None) -> tuple[Any, bool]:
-    if key is None or operation.method == "GET" or operation.raw or operation.secret:
+    if operation.method == "GET":
         return operation.does(asked), False
-    given = [dict(asked.path), msgspec.to_builtins(asked.body) if asked.body is not None else None]
-    return once(key, asked.person.name, operation.name, given, lambda: operation.does(asked), asked.ws.ledger)
+    if key is None or operation.raw or operation.secret:
+        given, again = operation.does(asked), False
+    else:
+        taken = [dict(asked.path), msgspec.to_builtins(asked.body) if asked.body is not None else None]
+        given, again = once(key, asked.person.name, operation.name, taken, lambda: operation.does(asked), asked.ws.ledger)
+    if not again:  # what was changed is on record by whoever changed it; this says from where, and through what
+        about = {"operation": operation.name, "of": dict(asked.path), "address": asked.address, "by": "session" if asked.session else "token"}
+        asked.ws.ledger.append("console.done", Ref("person", asked.person.name), about, actor=asked.person.name)
+    return given, again
 
 
 def _asked(site: Site, operation: Operation, known: Known, request: Request, query: Any, body: Any) -> Asked:

@@ -65,7 +65,7 @@ def _one(operation: Operation, bodies: Mapping[type, dict[str, Any]]) -> dict[st
             for code, says in _STATUSES.items()
         },
     }  # fmt: skip
-    if operation.method == "POST":
+    if operation.method == "POST" and not operation.secret:
         found["parameters"].append(
             {
                 "name": "Idempotency-Key",

@@ -124,13 +124,14 @@ def _page(given: Mapping[str, Any], asked: Asked) -> tuple[str, Mapping[str, Any
     return "quarantine.html", {"d": given}
 
 
+# What a row holds may be about a person, who may want it forgotten: nothing of it is kept for the case that a call is made twice.
 OPERATIONS = [
     Operation("quarantine.list", "/data/{dataset}/quarantine", "data.rows", rows, "Rows that broke their contract, with reasons.",
               query=Part, page=_page),
     Operation("quarantine.fix", "/data/{dataset}/quarantine/fix", "data.fix", fix, "Correct values of a row that was set aside.",
-              method="POST", body=Fix, done="The correction is on record; the next run applies it."),
+              method="POST", body=Fix, done="The correction is on record; the next run applies it.", secret=True),
     Operation("quarantine.release", "/data/{dataset}/quarantine/release", "data.fix", release, "Let a row in as it is.", method="POST", body=Release,
-              done="The row is let in with the next run."),
+              done="The row is let in with the next run.", secret=True),
     Operation("quarantine.undo", "/data/{dataset}/quarantine/undo", "data.fix", undo, "Take a decision about a row back.", method="POST", body=Undo,
-              done="The decision is taken back."),
+              done="The decision is taken back.", secret=True),
 ]  # fmt: skip

@@ -181,5 +181,5 @@ OPERATIONS = [
     Operation("why.see", "/why/{prediction}", "predictions.see", why, "The whole story of one prediction, and what moved it.", page=_why_page),
     Operation("why.ask", "/why/{prediction}/truth", "predictions.judge", truth, "What a person is asked about a prediction.", page=_truth_page),
     Operation("why.judge", "/why/{prediction}/truth", "predictions.judge", judge, "Say the truth of a prediction.", method="POST", body=Judged,
-              done="What you said is an outcome now."),
+              done="What you said is an outcome now.", secret=True),
 ]  # fmt: skip
