@@ -63,7 +63,7 @@ def runs(asked: Asked) -> dict[str, Any]:
     mark_interrupted(ledger, asked.ws.clock)
     given = {"scope": wanted.scope, "status": wanted.status, "by": wanted.by, "cause.kind": wanted.cause}
     found = run_rows.search(ledger, wanted.kind, {k: v for k, v in given.items() if v}, question, limit=wanted.limit, past=past(wanted.after))
-    return {"items": [clean(r) for r in found.rows], "next": cursor(found.last) if found.last is not None else None, "looked": found.looked}
+    return {"items": clean(list(found.rows)), "next": cursor(found.last) if found.last is not None else None, "looked": found.looked}
 
 
 def run(asked: Asked) -> dict[str, Any]:
