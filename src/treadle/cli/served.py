@@ -60,9 +60,13 @@ def check(argv: Sequence[str]) -> Checked:
 
 def _options(command: click.Command, name: str, rest: list[str], refused: Sequence[str]) -> str:
     """The file that `--out` names, '' for none. Raises UsageError for options that are not taken here, and for what click does not take."""
+    from treadle.cli.main import cli
+
     out = ""
     try:
-        values, _, order = command.make_parser(click.Context(command, info_name=name)).parse_args(args=list(rest))
+        # As below `treadle` itself: click keeps what it once found out about a command's help.
+        context = click.Context(command, info_name=name, parent=click.Context(cli, **cli.context_settings))
+        values, _, order = command.make_parser(context).parse_args(args=list(rest))
     except click.ClickException as error:
         raise UsageError(error.format_message()) from None
     for parameter in order:

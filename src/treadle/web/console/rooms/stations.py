@@ -44,7 +44,9 @@ def standing(ws: Workspace, model: Model, now: datetime) -> dict[str, Any]:
         "share": deployed["share"] if deployed else 0.0, "stopped": bool(deployed and deployed.get("stopped")),
         "versions": ws.ledger.count(versions.KIND, {"model": model.name}), "running": running,
         "url": endpoint["url"] if endpoint and running else "", "requests": answered, "outcomes": with_outcome,
-        "alarms": [{"id": a.id, "kind": a["kind"], "severity": a["severity"], "sentence": a["sentence"], "raised": a["raised"]} for a in opened],
+        "alarms": [
+            {"id": a.id, "about": a["model"] or alarms.about(a), **{k: a[k] for k in ("kind", "severity", "sentence", "raised")}} for a in opened
+        ],
         "turns": ws.ledger.count(RUN, {"scope": scope}),
     }  # fmt: skip
     newest = known[0] if known else None
@@ -129,7 +131,7 @@ def _needs(
         return thing(f"{name} is stopped: nothing answers.", f"/deployments/{name}", "deployments.change", "bad")
     high = next((a for a in m["alarms"] if a["severity"] == "high"), None)
     if high is not None:
-        return thing(f"{name}: {high['sentence']}", f"/alarms/{high['id']}", "alarms.answer", "bad")
+        return thing(f"{high['about']}: {high['sentence']}", f"/alarms/{high['id']}", "alarms.answer", "bad")
     waits = ws.ledger.find(retraining.KIND, {"model": name, "status": "asks"}, newest_first=True, limit=1)
     if waits:
         return thing(f"{name}: a retraining waits for a yes or no.", f"/alarms#reaction-{waits[0].id}", "alarms.answer", "look")
@@ -140,7 +142,7 @@ def _needs(
         how = "failed" if last["status"] == "failed" else "was interrupted"
         return thing(f"{name}: the last run {how}.", f"/runs/{last.id}", "runs.start", "bad")
     if m["alarms"]:
-        return thing(f"{name}: {m['alarms'][0]['sentence']}", f"/alarms/{m['alarms'][0]['id']}", "alarms.answer", "look")
+        return thing(f"{m['alarms'][0]['about']}: {m['alarms'][0]['sentence']}", f"/alarms/{m['alarms'][0]['id']}", "alarms.answer", "look")
     if out_of_date:
         return thing(f"{name}: {out_of_date[0]}", f"/deployments/{name}", "deployments.change", "look")
     if newest is None:
