@@ -23,6 +23,7 @@ from treadle.core.declare.project import Project
 from treadle.core.declare.schedule import Schedule
 from treadle.core.schema import Column
 from treadle.settings import TABLE
+from treadle.web.console.table import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by scripts/reference.py from the code. Do not edit; run: make docs -->"
@@ -64,6 +65,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "reference" / "cli.md": commands_page(),
         ROOT / "docs" / "reference" / "settings.md": settings_page(),
         ROOT / "docs" / "reference" / "api.md": api_page(),
+        ROOT / "docs" / "reference" / "http-api.md": http_page(),
         how_to: between(how_to.read_text("utf-8"), settings_table()),
     }
 
@@ -114,6 +116,17 @@ def command(name: str, root: click.Context) -> Iterator[str]:
         yield from (*inspect.cleandoc(verb.help or "").splitlines(), "", *options_table(verb, inner))
     if found.epilog:
         yield from ("", "Example:", "", f"    {found.epilog.removeprefix('Example: ')}")
+
+
+def http_page() -> str:
+    """docs/reference/http-api.md"""
+    head = (
+        "Below `/api/v1` of a console; lists take `limit` and `after`, and what each takes and gives stands in `GET /api/v1/openapi.json`. "
+        "See [the console](../how-to/console.md)."
+    )
+    lines = [NOTE, "", "# The HTTP API", "", head, "", "| operation | | path | permission | what it does |", "|---|---|---|---|---|"]
+    lines += [f"| `{o.name}` | {o.method} | `{o.path}` | `{o.permission}` | {cell(o.summary)} |" for o in OPERATIONS]
+    return "\n".join([*lines, ""])
 
 
 def options_table(found: click.Command, context: click.Context) -> list[str]:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from treadle.core.canonical import plain
+from treadle.core.canonical import digest, plain
 from treadle.core.errors import (
     Conflict,
     DataError,
@@ -45,6 +45,8 @@ STATUS: list[tuple[type[TreadleError], int, str]] = [
     (ProjectError, 422, "The project does not allow it"),
 ]  # fmt: skip
 OURS = ("csrf", "once", "back")  # fields of a form that are not the operation's
+CARRIED = ("expect", "on", "row", "evidence", "step", "number", "answers", "ids", "names")  # fields that a page fills in, not a person
+PRESSED_TWICE = 5.0  # seconds that the second of two equal forms waits for the end of the first
 _log = logging.getLogger("treadle.console")
 
 
@@ -103,41 +105,56 @@ def _shown(operation: Operation, asked: Asked, site: Site, known: Known, request
 
 def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
-        known, back = None, "/"
+        known, back, written = None, "/", list[tuple[str, str]]()
         try:
             fields = await form(request)
             back = local_path(_last(fields, "back"))
             known = await run_in_threadpool(gate.who, request, site)
             await run_in_threadpool(gate.may, known, operation, request, site, _last(fields, "csrf"))
+            written = _written(operation, fields)  # not before: another site's text is not shown
             body = _taken(operation, fields)
             asked = _asked(site, operation, known, request, None, body)
-            given, _ = await run_in_threadpool(_do, operation, asked, _last(fields, "once") or None)
+            given, _ = await run_in_threadpool(_do, operation, asked, _key(fields), PRESSED_TWICE)
+            if isinstance(given, Mapping) and str(given.get("secret_shown_once", "")).startswith("/"):  # a link of a console that has no name
+                given = {**given, "secret_shown_once": f"{request.url.scheme}://{request.headers['host']}{given['secret_shown_once']}"}
             if isinstance(given, Mapping) and given.get("secret_shown_once"):  # a new token: it is shown now or never
                 return await run_in_threadpool(
                     html, "secret.html", {"given": given, "back": back}, site=site, known=known, path=request.url.path, done=operation.name
                 )
             if operation.page is not None:  # what it gave is shown on a page of its own, and kept nowhere
                 name, values = operation.page(given, asked)
-                return await run_in_threadpool(html, name, values, site=site, known=known, path=request.url.path)
+                done = "" if isinstance(given, Mapping) and given.get("fields") else operation.name  # what did not fit is said at its place
+                return await run_in_threadpool(html, name, values, site=site, known=known, path=request.url.path, done=done)
             if isinstance(given, Mapping) and isinstance(given.get("goes_to"), str):
                 back = given["goes_to"]
             return RedirectResponse(back + ("&" if "?" in back else "?") + "done=" + operation.name, 303)
         except Unauthorized:
             return RedirectResponse("/sign-in", 303)
         except Exception as error:
-            return await run_in_threadpool(told, request, error, site, known, back)
+            return await run_in_threadpool(told, request, error, site, known, back, written)
 
     return answer
 
 
-def _do(operation: Operation, asked: Asked, key: str | None) -> tuple[Any, bool]:
+def _key(fields: list[tuple[str, str]]) -> str | None:
+    """What makes a form one call: pressed twice it is done once; sent again with another text, it is another call."""
+    once = _last(fields, "once")
+    return f"{once}.{digest([[name, text] for name, text in fields if name not in OURS])[:16]}" if once else None
+
+
+def _written(operation: Operation, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What a person wrote into a form that was refused, so that it is not lost; nothing of one that holds a secret."""
+    return [] if operation.secret else [(name, text) for name, text in fields if name not in (*OURS, *CARRIED) and text.strip()]
+
+
+def _do(operation: Operation, asked: Asked, key: str | None, wait: float = 0.0) -> tuple[Any, bool]:
     if operation.method == "GET":
         return operation.does(asked), False
     if key is None or operation.raw or operation.secret:
         given, again = operation.does(asked), False
     else:
         taken = [dict(asked.path), msgspec.to_builtins(asked.body) if asked.body is not None else None]
-        given, again = once(key, asked.person.name, operation.name, taken, lambda: operation.does(asked), asked.ws.ledger)
+        given, again = once(key, asked.person.name, operation.name, taken, lambda: operation.does(asked), asked.ws.ledger, wait=wait)
     if not again:  # what was changed is on record by whoever changed it; this says from where, and through what
         about = {"operation": operation.name, "of": dict(asked.path), "address": asked.address, "by": "session" if asked.session else "token"}
         asked.ws.ledger.append("console.done", Ref("person", asked.person.name), about, actor=asked.person.name)
@@ -286,13 +303,15 @@ def problem(request: Request, error: Exception) -> Response:
     return Response(content, status, headers, media_type="application/problem+json")
 
 
-def told(request: Request, error: Exception, site: Site, known: Known | None, back: str = "/") -> Response:
-    """An error as a page, with a way back."""
+def told(
+    request: Request, error: Exception, site: Site, known: Known | None, back: str = "/", written: list[tuple[str, str]] | None = None
+) -> Response:  # fmt: skip
+    """An error as a page, with a way back, and what was written into the form."""
     status, title = status_of(error)
     if isinstance(error, TreadleError):
         sentence, hint = (f"{error.where}: {error.what}" if error.where else error.what), error.hint or ""
     else:
         _log.error("%s cannot be shown", request.url.path, exc_info=error)
         sentence, hint = f"The server failed ({type(error).__name__}).", "Its log says more. Load the page again, or go back."
-    values = {"title": title, "sentence": sentence, "hint": hint, "back": back}
+    values = {"title": title, "sentence": sentence, "hint": hint, "back": back, "written": written or []}
     return html("error.html", values, status=status, site=site, known=known, path=request.url.path)

@@ -6,19 +6,24 @@ Kept by person and key (kind `api_call`). A call whose process died on the way s
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 from treadle.core.canonical import digest, plain
 from treadle.core.errors import Conflict, UsageError
+from treadle.core.records import Record
 from treadle.ports.ledger import Ledger
 
 KIND = "api_call"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 
 
-def once(key: str, person: str, operation: str, given: Any, do: Callable[[], Any], ledger: Ledger) -> tuple[Any, bool]:
+def once(key: str, person: str, operation: str, given: Any, do: Callable[[], Any], ledger: Ledger, *, wait: float = 0.0) -> tuple[Any, bool]:
     """What `do` gives, and whether it was done before.
+
+    Args:
+        wait: seconds that a second call waits for the end of the first.
 
     Raises: UsageError for a key that is none, or was used for something else; Conflict while the first call is under way (or its process died);
     what `do` raises: such a call was not done, and may be made again.
@@ -30,8 +35,7 @@ def once(key: str, person: str, operation: str, given: Any, do: Callable[[], Any
     try:
         begun = ledger.put(KIND, id, {**about, "status": "begun"}, expect=0)
     except Conflict:
-        found = ledger.get(KIND, id)
-        assert found is not None
+        found = _ended(id, ledger, wait)
         if found["status"] == "failed":
             begun = ledger.put(KIND, id, {**about, "status": "begun"}, expect=found.version)
         elif any(found[k] != about[k] for k in about):
@@ -49,3 +53,14 @@ def once(key: str, person: str, operation: str, given: Any, do: Callable[[], Any
         raise
     ledger.put(KIND, id, {**about, "status": "done", "answer": answer}, expect=begun.version)
     return answer, False
+
+
+def _ended(id: str, ledger: Ledger, wait: float) -> Record:
+    """A call as it stands, once it has ended or `wait` seconds have passed."""
+    until = time.monotonic() + wait
+    while True:
+        found = ledger.get(KIND, id)
+        assert found is not None
+        if found["status"] != "begun" or time.monotonic() >= until:
+            return found
+        time.sleep(0.05)

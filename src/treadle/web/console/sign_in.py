@@ -70,7 +70,7 @@ def _form(request: Request, site: Site, sentence: str = "", name: str = "", stat
         "sentence": sentence, "typed": name, "next": answer.local_path(request.query_params.get("next", "/")), "passwords": bool(local),
         "provider": site.ws.settings["oidc_issuer"], "laptop": not site.url,
     }  # fmt: skip
-    response = html("sign_in.html", values, status, site=site, known=None, path="/sign-in")
+    response = html("sign_in.html", values, status, site=site, known=None, path="/sign-in", done=request.query_params.get("done", ""))
     if wait:
         response.headers["Retry-After"] = str(max(1, round(wait)))
     return response

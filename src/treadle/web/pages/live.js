@@ -4,8 +4,15 @@
   "use strict";
   var parts = document.querySelectorAll("[data-live][id]"), banner = document.getElementById("offline");
   document.addEventListener("submit", function (event) {
-    var question = event.target.getAttribute("data-ask");
-    if (question && !window.confirm(question)) event.preventDefault();
+    var form = event.target, question = form.getAttribute("data-ask");
+    if (form.hasAttribute("data-sent")) return event.preventDefault();  // pressed twice
+    if (question && !window.confirm(question)) return event.preventDefault();
+    if (form.getAttribute("method") !== "post") return;
+    form.setAttribute("data-sent", "");
+    setTimeout(function () { form.removeAttribute("data-sent"); }, 5000);  // whoever stopped it may press again
+  });
+  window.addEventListener("pageshow", function () {
+    Array.prototype.forEach.call(document.querySelectorAll("form[data-sent]"), function (form) { form.removeAttribute("data-sent"); });
   });
   if (!parts.length || !window.fetch || !window.DOMParser) return;
   var every = Math.min.apply(null, Array.prototype.map.call(parts, function (p) { return +p.getAttribute("data-live") || 5; })) * 1000, wait = every;

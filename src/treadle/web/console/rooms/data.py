@@ -167,7 +167,7 @@ OPERATIONS = [
     Operation("features.list", "/features", "data.see", features, "Every feature, and what breaks without a column.", query=Column, page=_features),
     Operation("features.see", "/features/{view}", "data.see", one_view, "One feature view.", page=_view),
     Operation("features.materialise", "/features/{view}/materialise", "data.fix", materialise, "Bring the online values of a view up to date.",
-              method="POST", done="The view is brought up to date.", status=202),
+              method="POST", done="The view is being brought up to date; this is what it says.", status=202),
     Operation("data.see", "/data/{dataset}", "data.see", see, "One data set: contract, columns, versions, lineage.", query=Pages, page=_one),
     Operation("data.diff", "/data/{dataset}/diff", "data.see", diff, "What differs between two versions.", query=Two, page=_diff),
     Operation("data.columns", "/data/{dataset}/columns", "data.see", columns, "How the columns of a version are distributed.",

@@ -60,7 +60,8 @@ def deployment(asked: Asked) -> dict[str, Any]:
     """The deployment of a model: stage, versions, endpoint, latency and errors, differences, evidence, and its last changes."""
     ws, name = asked.ws, known_model(asked.ws, asked["model"])
     record = promote.deployment(name, ws.ledger)
-    found: dict[str, Any] = {"model": name, "deployed": None, "endpoint": None, "may_deploy": _may_deploy(ws, name, record)}
+    found: dict[str, Any] = {"model": name, "deployed": None, "endpoint": None, "may_deploy": _may_deploy(ws, name, record),
+                             "versions": ws.ledger.count(versions.KIND, {"model": name})}  # fmt: skip
     found["changes"] = _changes(ws, asked, name)
     if record is None:
         return found
