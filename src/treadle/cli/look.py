@@ -279,8 +279,9 @@ def _next(name: str, known: list[Any], deployed: Any, endpoint: Any, found: list
 @click.command(epilog="Example: treadle console --port 8800")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens on. An open one needs console_url and TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="The port; 0 picks a free one.")
+@click.option("--no-link", is_flag=True, help="Print no link that signs you in, where what is printed is kept. See: treadle access link")
 @click.pass_context
-def console(ctx: click.Context, host: str, port: int) -> None:
+def console(ctx: click.Context, host: str, port: int, no_link: bool) -> None:
     """Serve the console, until stopped by hand: one address where everybody sees the same loop, and does what their role allows.
 
     On this machine alone it prints a link that signs you in, once. For a team see docs/how-to/console.md.
@@ -294,7 +295,7 @@ def console(ctx: click.Context, host: str, port: int) -> None:
     if port and not port_free(host, port):
         raise Conflict(f"Port {port} is in use.", hint="Give another one: treadle console --port N")
     port = port or free_port(host)
-    if loopback(host) and not ws.settings["console_url"]:
+    if loopback(host) and not ws.settings["console_url"] and not no_link:
         show.say(f"console: {first_link(ws, f'http://{host}:{port}')}  (signs you in once, within 10 minutes; Ctrl-C ends the console)")
     else:
         show.say(f"console: {ws.settings['console_url'] or f'http://{host}:{port}'}  (Ctrl-C ends it)")

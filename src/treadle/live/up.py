@@ -130,7 +130,7 @@ class Supervisor:
         if "scheduler" in self.roles and self.ws.project.schedules:
             found.append(Part("scheduler", [*base, "schedule", "run", "--every", f"{max(1, round(min(self.every, 30)))}s"]))
         if "console" in self.roles and self.console_port and find_spec("starlette") is not None:
-            found.append(Part("console", [*base, "console", "--port", str(self.console_port)]))
+            found.append(Part("console", [*base, "console", "--port", str(self.console_port), "--no-link"]))
         return {p.name: p for p in found}
 
     # Keeping one part up
