@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -526,6 +527,30 @@ def test_a_list_of_hundreds_of_runs_goes_on_by_its_link(site: Site) -> None:
         further.click()
         pages += 1
     assert (len(seen), len(set(seen)), pages) == (300, 300, 6)
+
+
+@pytest.mark.slow
+def test_no_role_is_shown_a_button_of_what_it_may_not_do(site: Site) -> None:
+    patterns = {o: re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(o.path))) for o in OPERATIONS if o.method == "POST"}
+    pages = [
+        "/runs", "/alarms", page_of_alarm(site, "input"), M, M + "/try", ASKED, ONE, "/data/rows", "/data/rows/quarantine", "/features/towns", "/value", "/notes",
+        "/access", "/access/people/pat", "/access/roles/architect", "/you", "/commands",
+    ]  # fmt: skip
+    shown = dict[str, set[str]]()
+    for role in people.roles(site.ws.ledger):
+        name = f"only.{role.replace('_', '.')}"
+        people.add_person(name, site.ws.ledger, site.ws.clock, actor="a test", roles=[role])
+        person, tab = people.get_person(name, site.ws.ledger), site.fresh(name)
+        for page in pages:
+            answer = tab.context.request.get(site.served.base + page)
+            assert answer.status in (200, 403, 404), (role, page)
+            for action in set(re.findall(r'<form method="post" action="([^"]+)"', answer.text())) - {"/sign-out"}:
+                found = next(o for o, pattern in patterns.items() if pattern.fullmatch(action))
+                assert person.may(found.permission), f"{role} is shown {action} on {page}"
+                shown.setdefault(role, set()).add(found.name)
+        tab.context.close()
+    assert len(shown["administrator"]) > 15, shown
+    assert shown["stakeholder"] < shown["administrator"]
 
 
 @pytest.fixture(scope="module")

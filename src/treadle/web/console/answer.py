@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from treadle.core.canonical import digest, plain
+from treadle.core.canonical import plain
 from treadle.core.errors import (
     Conflict,
     DataError,
@@ -31,7 +31,7 @@ from treadle.core.errors import (
     UsageError,
 )  # fmt: skip
 from treadle.core.records import Ref
-from treadle.web.console import gate
+from treadle.web.console import gate, sent
 from treadle.web.console.gate import Known, address_of
 from treadle.web.console.once import once
 from treadle.web.console.operation import Asked, Operation
@@ -44,8 +44,6 @@ STATUS: list[tuple[type[TreadleError], int, str]] = [
     (TooMany, 429, "Too many"), (Refused, 422, "Refused"), (UsageError, 400, "This cannot be taken"), (DataError, 422, "The data do not fit"),
     (ProjectError, 422, "The project does not allow it"),
 ]  # fmt: skip
-OURS = ("csrf", "once", "back")  # fields of a form that are not the operation's
-CARRIED = ("expect", "on", "row", "evidence", "step", "number", "answers", "ids", "names")  # fields that a page fills in, not a person
 PRESSED_TWICE = 5.0  # seconds that the second of two equal forms waits for the end of the first
 _log = logging.getLogger("treadle.console")
 
@@ -108,13 +106,13 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
         known, back, written = None, "/", list[tuple[str, str]]()
         try:
             fields = await form(request)
-            back = local_path(_last(fields, "back"))
+            back = local_path(sent.last(fields, "back"))
             known = await run_in_threadpool(gate.who, request, site)
-            await run_in_threadpool(gate.may, known, operation, request, site, _last(fields, "csrf"))
-            written = _written(operation, fields)  # not before: another site's text is not shown
+            await run_in_threadpool(gate.may, known, operation, request, site, sent.last(fields, "csrf"))
+            written = sent.written(operation, fields)  # not before: another site's text is not shown
             body = _taken(operation, fields)
             asked = _asked(site, operation, known, request, None, body)
-            given, _ = await run_in_threadpool(_do, operation, asked, _key(fields), PRESSED_TWICE)
+            given, _ = await run_in_threadpool(_do, operation, asked, sent.key_of(fields), PRESSED_TWICE)
             if isinstance(given, Mapping) and str(given.get("secret_shown_once", "")).startswith("/"):  # a link of a console that has no name
                 given = {**given, "secret_shown_once": f"{request.url.scheme}://{request.headers['host']}{given['secret_shown_once']}"}
             if isinstance(given, Mapping) and given.get("secret_shown_once"):  # a new token: it is shown now or never
@@ -134,17 +132,6 @@ def _form(site: Site, operation: Operation) -> Callable[[Request], Any]:
             return await run_in_threadpool(told, request, error, site, known, back, written)
 
     return answer
-
-
-def _key(fields: list[tuple[str, str]]) -> str | None:
-    """What makes a form one call: pressed twice it is done once; sent again with another text, it is another call."""
-    once = _last(fields, "once")
-    return f"{once}.{digest([[name, text] for name, text in fields if name not in OURS])[:16]}" if once else None
-
-
-def _written(operation: Operation, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What a person wrote into a form that was refused, so that it is not lost; nothing of one that holds a secret."""
-    return [] if operation.secret else [(name, text) for name, text in fields if name not in (*OURS, *CARRIED) and text.strip()]
 
 
 def _do(operation: Operation, asked: Asked, key: str | None, wait: float = 0.0) -> tuple[Any, bool]:
@@ -183,7 +170,7 @@ def _query(request: Request, operation: Operation, ours: tuple[str, ...] = ()) -
 
 
 def _taken(operation: Operation, fields: list[tuple[str, str]]) -> Any:
-    given = [(k, v) for k, v in fields if k not in OURS]
+    given = [(k, v) for k, v in fields if k not in sent.OURS]
     return _struct(operation.body, given, "field") if operation.body is not None else None
 
 
@@ -251,10 +238,6 @@ class WrongMedia(UsageError):
     """The body is of another kind."""
 
     code = "media_type"
-
-
-def _last(fields: list[tuple[str, str]], name: str) -> str:
-    return next((v for k, v in reversed(fields) if k == name), "")
 
 
 def local_path(text: str) -> str:
