@@ -41,7 +41,7 @@ $(DEV): $(CORE)
 test: $(DEV)
 	@sh scripts/install-test-system.sh
 	@test "$$(id -u)" = 0 || echo "Not root: the tests that mount a small file system (marked root) are left out."
-	$(BIN)/python -m pytest -m "not slow$$(test "$$(id -u)" = 0 || echo ' and not root')" -n 4
+	$(BIN)/python -m pytest -m "not slow$$(test "$$(id -u)" = 0 || echo ' and not root')" -n 3
 
 # Two Ray nodes in network namespaces of their own, one of which is killed: needs root, takes about two minutes.
 test-ray: $(DEV)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def pool() -> Iterator[ProcessPool]:
 
 
 def children() -> set[int]:
-    return {int(pid) for thread in Path("/proc/self/task").iterdir() for pid in (thread / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread of another test that ended at this moment
+            found |= {int(pid) for pid in (thread / "children").read_text().split()}
+    return found
 
 
 def descriptors() -> set[tuple[str, str]]:

@@ -135,7 +135,7 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
     return most
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> bool:
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> bool:
     until = time.monotonic() + seconds
     while not true():
         if time.monotonic() > until:
